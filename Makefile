@@ -1,0 +1,57 @@
+# One door for everything: `make` or `make help` lists the targets.
+# Each target sets up what it needs by itself; on a bare Debian 12 or 13 `make demo` and `make test` are enough.
+
+BIN := .venv/bin
+# More words for pytest, mutmut or the demo: make test ARGS='-k gate'
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check quick cover bench fix mutants constraints-check install uninstall clean
+
+help: ## this list
+	@sed -n 's/^\([a-z%-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
+
+setup: ## all that development needs: Debian packages, .venv, tools
+	@.ci/setup test
+
+demo: ## a simulated RT on this machine, playing both incidents
+	@.ci/setup demo
+	@$(BIN)/edge-agent demo $(ARGS)
+
+test: setup ## every test, linters included; what CI runs
+	@$(BIN)/pytest $(ARGS)
+
+check: test ## the same as test
+
+quick: setup ## the pure core's tests only: seconds
+	@$(BIN)/pytest tests/core $(ARGS)
+
+cover: setup ## every test with coverage, lines and branches
+	@$(BIN)/pytest --cov --cov-report=term-missing:skip-covered $(ARGS)
+
+bench: setup ## every benchmark; bench-NAME runs one, tests/bench/NAME.py
+	@for each in $(notdir $(basename $(filter-out %/__init__.py,$(wildcard tests/bench/*.py)))); do \
+	  echo "== $$each" && $(BIN)/python -m tests.bench.$$each || exit 1; done
+
+bench-%: setup
+	@$(BIN)/python -m tests.bench.$* $(ARGS)
+
+fix: setup ## format, and mend what ruff can mend
+	@$(BIN)/ruff format
+	@$(BIN)/ruff check --fix
+
+mutants: setup ## plant faults in the core and count those that no test notices (minutes)
+	@$(BIN)/mutmut run $(ARGS) && $(BIN)/mutmut results
+
+constraints-check: setup ## the pins resolve for 3.11 and 3.13, x86_64 and aarch64 (asks the package index)
+	@.ci/constraints-check
+
+install: ## on a Debian box, as root: program, user, unit; keeps configuration and data
+	@scripts/install
+
+uninstall: ## the reverse; configuration and data stay, unless PURGE=1
+	@scripts/uninstall
+
+clean: ## remove what `make` made here
+	rm -rf .venv dist mutants .coverage* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,302 @@
+"""The composition root and the loop: builds all parts, takes events, does what the agent commands.
+
+Promises: parts are entered on one ExitStack and close in reverse order; one thread, the caller's, owns the agent's state;
+`perform` never waits for the network or a camera; a surprise in any part ends the process with exit code 1, and the agent
+starts again closed. Exit codes: 0 stopped in good order; 1 a part failed; 2 the configuration is not sound.
+Not its job: deciding anything (core/agent.py).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import random
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from edge_agent import __version__
+from edge_agent.box import Box, Watchdog, notify
+from edge_agent.cameras import Cameras
+from edge_agent.clock import Clock, SystemClock
+from edge_agent.config import ConfigError, load, read_secret
+from edge_agent.core.agent import About, Agent
+from edge_agent.core.messages import (
+    Command,
+    Connect,
+    Disconnect,
+    Fetch,
+    Keep,
+    KeepPicture,
+    Level,
+    OpenShutter,
+    Purge,
+    RememberPolicy,
+    Say,
+    Send,
+    SetPeriod,
+    Settle,
+    ShowLamps,
+    StartCameras,
+    Stop,
+    StopCameras,
+    Verify,
+)
+from edge_agent.core.settings import Settings
+from edge_agent.hub import HubLink
+from edge_agent.inbox import Inbox
+from edge_agent.orders import Orders
+from edge_agent.sensors import Sensors, real_factory
+from edge_agent.shutter import Shutter
+from edge_agent.spool import Spool
+from edge_agent.status import StatusServer
+
+if TYPE_CHECKING:
+    from gpiozero.pins import Factory
+
+DEFAULT_CONFIG: Final = "/etc/edge-agent/box.toml"
+SLOW_S: Final = 1.0  # a command that takes longer holds everything up: worth a line
+STATUS_EVERY_S: Final = 0.5  # people and `status --watch` look no faster
+_POLICY: Final = "policy"
+
+log = logging.getLogger("edge_agent")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pins:
+    """Where pins come from; `factory` None = nowhere, and why."""
+
+    factory: Factory | None
+    why_none: str = ""
+
+
+class App:
+    """One running box. `run` blocks; `stop` may be called from any thread or a signal handler."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        pins: Pins,
+        clock: Clock | None = None,
+        chance: Callable[[], float] = random.random,
+        watch: Callable[[Command], None] | None = None,
+    ) -> None:
+        """*watch* sees each command after it was done (the demo's left-hand side)."""
+        self._settings = settings
+        self._pins = pins
+        self._clock: Clock = SystemClock() if clock is None else clock
+        self._chance = chance
+        self._watch = watch
+        self._inbox = Inbox(self._clock)
+        self._turned_at = self._clock.now()
+        self._snapshot = b"{}"
+        self._snapshot_at = -STATUS_EVERY_S
+        self._failed = False
+
+    def stop(self) -> None:
+        """End `run` in good order."""
+        self._inbox.close()
+
+    def snapshot(self) -> bytes:
+        """The latest status as JSON. Any thread."""
+        return self._snapshot
+
+    def run(self) -> int:
+        """Build, loop, close; the exit code."""
+        with ExitStack() as stack:
+            self._build(stack)
+            self._loop()
+            notify("STOPPING=1")
+            for command in self._agent.stop(at=self._clock.now()):
+                self._perform(command)
+        return 1 if self._failed else 0
+
+    # -- inside --
+
+    def _build(self, stack: ExitStack) -> None:
+        settings, clock, post = self._settings, self._clock, self._inbox.post
+        self._shutter = Shutter()
+        self._spool = stack.enter_context(Spool(settings.journal, clock=clock, post=post))
+        self._orders = Orders(settings.hub.order_key_file)
+        self._agent = Agent(
+            settings,
+            About(version=__version__, boot=clock.boot),
+            random=self._chance,
+            at=clock.now(),
+            policy=self._spool.recall(_POLICY),
+        )
+        self._link = stack.enter_context(
+            HubLink(
+                settings.hub,
+                settings.identity,
+                shutter=self._shutter,
+                post=post,
+                clock=clock,
+                secret=read_secret,
+            )
+        )
+        self._cameras = stack.enter_context(
+            Cameras(
+                settings.cameras,
+                views_folder=settings.views_folder,
+                secret=read_secret,
+                post=post,
+                clock=clock,
+            )
+        )
+        self._sensors = stack.enter_context(
+            Sensors(
+                settings.privacy,
+                settings.runs,
+                factory=self._pins.factory,
+                why_no_factory=self._pins.why_none,
+                shutter=self._shutter,
+                post=post,
+                clock=clock,
+            )
+        )
+        self._box = stack.enter_context(Box(settings.journal.folder, post=post, clock=clock))
+        stack.enter_context(StatusServer(settings.status_socket, self.snapshot))
+        self._watchdog = stack.enter_context(
+            Watchdog(
+                {
+                    "loop": lambda: self._turned_at,
+                    "journal": self._spool.progress,
+                    "link": self._link.progress,
+                    "cameras": self._cameras.progress,
+                    "sensors": self._sensors.progress,
+                },
+                clock=clock,
+            )
+        )
+
+    def _loop(self) -> None:
+        commands = self._agent.start(at=self._clock.now())
+        notify("READY=1")
+        while True:
+            for command in commands:
+                self._perform(command)
+                if isinstance(command, Stop):
+                    return
+            now = self._clock.now()
+            self._turned_at = now
+            self._publish_status(now)
+            # The loop turns at least once a second, so that its own progress can be told from a hang.
+            until = min(self._agent.deadline(at=now), now + 1.0)
+            event = self._inbox.take(until=until)
+            if event is None:
+                return
+            commands = self._agent.handle(event, at=self._clock.now())
+
+    def _publish_status(self, now: float) -> None:
+        if now - self._snapshot_at < STATUS_EVERY_S:
+            return
+        self._snapshot_at = now
+        self._snapshot = json.dumps(self._agent.status(at=now), ensure_ascii=False).encode()
+
+    def _perform(self, command: Command) -> None:
+        began = self._clock.now()
+        self._do(command)
+        took_s = self._clock.now() - began
+        if took_s > SLOW_S:
+            log.warning("slow command=%s took_s=%.1f", type(command).__name__, took_s)
+        if self._watch is not None:
+            self._watch(command)
+
+    def _do(self, command: Command) -> None:  # noqa: C901, PLR0912 - one flat table
+        match command:
+            case OpenShutter():
+                self._shutter.open_for(command.cameras, press=command.press)
+            case StopCameras():
+                self._cameras.stop()
+                self._inbox.forget_pictures()
+            case StartCameras():
+                self._cameras.start()
+            case SetPeriod():
+                self._cameras.set_period(command.camera, command.period_s)
+            case Keep():
+                self._spool.keep(command.record)
+            case KeepPicture():
+                self._spool.keep_picture(command.picture)
+            case Fetch():
+                self._spool.fetch(command)
+            case Settle():
+                self._spool.settle(command)
+            case Purge():
+                self._spool.purge(command)
+            case RememberPolicy():
+                self._spool.remember(_POLICY, command.claims)
+            case Connect():
+                self._link.connect(command)
+            case Disconnect():
+                self._link.disconnect(command)
+            case Send():
+                self._link.send(command)
+            case Verify():
+                self._inbox.post(self._orders.verify(command.message))
+            case ShowLamps():
+                self._sensors.show(command.lamp)
+            case Say():
+                _say(command)
+            case Stop():
+                self._failed = command.failed
+
+
+def _say(command: Say) -> None:
+    levels = {
+        Level.INFO: logging.INFO,
+        Level.WARNING: logging.WARNING,
+        Level.ERROR: logging.ERROR,
+    }
+    log.log(levels[command.level], "%s", command.text)
+
+
+class _JournaldFormatter(logging.Formatter):
+    """systemd's journal stamps time and name by itself and reads the priority from a prefix (sd-daemon(3))."""
+
+    _PRIORITY: Final = {logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line, with its priority."""
+        return f"<{self._PRIORITY.get(record.levelno, 7)}>{super().format(record)}"
+
+
+def set_up_log() -> None:
+    """Log lines go to standard error: for journald if that is who reads it, for a person otherwise."""
+    handler = logging.StreamHandler()
+    for_journald = "JOURNAL_STREAM" in os.environ
+    handler.setFormatter(
+        _JournaldFormatter("%(message)s")
+        if for_journald
+        else logging.Formatter("%(asctime)s %(levelname)-7s %(message)s")
+    )
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+
+
+def run(argv: list[str]) -> int:
+    """`edge-agent run`: the service."""
+    parser = argparse.ArgumentParser(
+        prog="edge-agent run",
+        description="The service: reads the cameras, guards the gate, keeps and sends.",
+        epilog="Exit codes: 0 stopped in good order; 1 a part failed; 2 the configuration is not sound.",
+    )
+    parser.add_argument("--config", default=DEFAULT_CONFIG, help="default: %(default)s")
+    options = parser.parse_args(argv)
+    try:
+        settings = load(options.config)
+    except ConfigError as error:
+        print(error, file=sys.stderr)  # noqa: T201 - the same text as `edge-agent check`
+        return 2
+    set_up_log()
+    factory, why_none = real_factory()
+    app = App(settings, pins=Pins(factory=factory, why_none=why_none))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: app.stop())
+    return app.run()

@@ -1,0 +1,285 @@
+"""What the capture worker and its supervisor say to each other, and how it is framed.
+
+Promises: whatever bytes come from a worker that a hostile camera may have taken over, `Unpacker` gives sound values or
+`Garbled`, and never holds more than one message of bounded size. Pictures travel as bytes beside a small JSON head.
+No decoder is loaded here: the agent's own process imports this module.
+Not its job: deciding what a message means (cameras.py), generations (a worker counts its own connections from 1).
+"""
+
+import dataclasses
+import json
+import math
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias
+
+from edge_agent.core.messages import (
+    CameraLost,
+    CameraOpened,
+    Cause,
+    PictureTaken,
+    SceneReading,
+    Unusable,
+)
+from edge_agent.core.settings import CameraKind
+
+PICTURE_MAX_BYTES: Final = 16 * 1024 * 1024
+HEAD_MAX_BYTES: Final = 64 * 1024
+_TEXT_MAX: Final = 500
+_FRAME: Final = struct.Struct(">II")  # length of the JSON head, length of the picture
+
+
+class Garbled(Exception):
+    """The other side said what nobody says: end it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CameraJob:
+    """One camera for a worker to read. The password exists in memory and on a pipe only."""
+
+    id: str
+    kind: CameraKind
+    source: str
+    username: str | None
+    password: str | None = field(repr=False)
+    period_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assignment:
+    """The first line to a worker: whom it serves and what it reads."""
+
+    parent_pid: int
+    views_folder: str
+    cameras: tuple[CameraJob, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewPeriod:
+    """A later line to a worker."""
+
+    camera: str
+    period_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beat:
+    """The worker lives. Per camera: seconds that its present step takes, and the thread that takes it."""
+
+    busy_s: Mapping[str, float]
+    threads: Mapping[str, int]
+
+
+Said: TypeAlias = CameraOpened | CameraLost | PictureTaken | Beat
+
+
+# ---- to the worker ----
+
+
+def assignment_line(assignment: Assignment) -> bytes:
+    """*assignment* as one line of JSON; holds passwords: never log it."""
+    plain = dataclasses.asdict(assignment)
+    for job in plain["cameras"]:
+        job["kind"] = job["kind"].value
+    return json.dumps(plain).encode() + b"\n"
+
+
+def parse_assignment(line: bytes) -> Assignment:
+    """The inverse; the supervisor is trusted, so a fault here is a bug and raises what it raises."""
+    plain = json.loads(line)
+    jobs = tuple(
+        CameraJob(**{**job, "kind": CameraKind(job["kind"])})  # fmt: skip
+        for job in plain["cameras"]
+    )
+    return Assignment(
+        parent_pid=plain["parent_pid"], views_folder=plain["views_folder"], cameras=jobs
+    )
+
+
+def period_line(change: NewPeriod) -> bytes:
+    """*change* as one line of JSON."""
+    return json.dumps(dataclasses.asdict(change)).encode() + b"\n"
+
+
+def parse_period(line: bytes) -> NewPeriod:
+    """The inverse."""
+    return NewPeriod(**json.loads(line))
+
+
+# ---- from the worker ----
+
+
+def pack(said: Said) -> bytes:
+    """One framed message, ready for a pipe."""
+    picture = b""
+    if isinstance(said, PictureTaken):
+        picture = said.jpeg
+        reading = dataclasses.asdict(said.reading)
+        reading["unusable"] = said.reading.unusable and said.reading.unusable.value
+        body: dict[str, object] = {
+            name: getattr(said, name)
+            for name in _PICTURE_NUMBERS
+        }  # fmt: skip
+        body |= {"camera": said.camera, "codec": said.codec, "reading": reading}
+    else:
+        body = dataclasses.asdict(said)
+        if isinstance(said, CameraLost):
+            body |= {"cause": said.cause.value, "detail": said.detail[:_TEXT_MAX]}
+    body["say"] = _NAMES[type(said)]
+    head = json.dumps(body).encode()
+    return _FRAME.pack(len(head), len(picture)) + head + picture
+
+
+class Unpacker:
+    """Bytes in, messages out. One thread; memory bounded by one message and what was fed."""
+
+    def __init__(self) -> None:
+        self._waiting = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[Said]:
+        """The messages that are complete now. Raises `Garbled`; afterwards the stream is worthless."""
+        self._waiting += data
+        while len(self._waiting) >= _FRAME.size:
+            head_bytes, picture_bytes = _FRAME.unpack_from(self._waiting)
+            if head_bytes > HEAD_MAX_BYTES or picture_bytes > PICTURE_MAX_BYTES:
+                raise Garbled(f"a message of {head_bytes} + {picture_bytes} bytes")
+            end = _FRAME.size + head_bytes + picture_bytes
+            if len(self._waiting) < end:
+                return
+            head = bytes(self._waiting[_FRAME.size : _FRAME.size + head_bytes])
+            picture = bytes(self._waiting[_FRAME.size + head_bytes : end])
+            del self._waiting[:end]
+            yield _parse(head, picture)
+
+
+_NAMES: Final[Mapping[type, str]] = {
+    CameraOpened: "opened",
+    CameraLost: "lost",
+    PictureTaken: "taken",
+    Beat: "beat",
+}
+_PICTURE_NUMBERS: Final = (
+    "generation",
+    "taken_at",
+    "age_s",
+    "width",
+    "height",
+    "gop_s",
+    "bytes_per_s",
+)
+
+
+def _parse(head: bytes, picture: bytes) -> Said:
+    try:
+        body = _Body(json.loads(head))
+        match body.text("say"):
+            case "opened":
+                return CameraOpened(
+                    camera=body.text("camera"),
+                    generation=body.whole("generation"),
+                    codec=body.text("codec"),
+                    width=body.whole("width"),
+                    height=body.whole("height"),
+                )
+            case "lost":
+                return CameraLost(
+                    camera=body.text("camera"),
+                    generation=body.whole("generation"),
+                    cause=Cause(body.text("cause")),
+                    detail=body.text("detail"),
+                )
+            case "taken":
+                return _picture(body, picture)
+            case "beat":
+                return Beat(
+                    busy_s=body.inner("busy_s").numbers(),
+                    threads={
+                        name: int(ident) for name, ident in body.inner("threads").numbers().items()
+                    },
+                )
+            case other:
+                raise Garbled(f"a message called {other!r}")
+    except (ValueError, TypeError, KeyError, RecursionError) as fault:
+        raise Garbled(f"a message that does not parse: {type(fault).__name__}") from fault
+
+
+def _picture(body: "_Body", jpeg: bytes) -> PictureTaken:
+    if not jpeg.startswith(b"\xff\xd8"):
+        raise Garbled("a picture that is no JPEG")
+    seen = body.inner("reading")
+    unusable = seen.plain["unusable"]
+    return PictureTaken(
+        camera=body.text("camera"),
+        generation=body.whole("generation"),
+        taken_at=body.number("taken_at"),
+        age_s=body.number("age_s"),
+        width=body.whole("width"),
+        height=body.whole("height"),
+        codec=body.text("codec"),
+        gop_s=body.number("gop_s"),
+        bytes_per_s=body.number("bytes_per_s"),
+        reading=SceneReading(
+            view=seen.text("view"),
+            unusable=None if unusable is None else Unusable(unusable),
+            score=seen.number("score"),
+            z=seen.number("z"),
+            tiles=seen.whole("tiles"),
+            cells=seen.whole("cells"),
+            ncc=seen.number("ncc"),
+            dx=seen.number("dx"),
+            dy=seen.number("dy"),
+            elsewhere=seen.truth("elsewhere"),
+            light_known=seen.truth("light_known"),
+            sharpness=seen.number("sharpness"),
+            mean_grey=seen.number("mean_grey"),
+            dark_share=seen.number("dark_share"),
+            blown_share=seen.number("blown_share"),
+            change=seen.number("change"),
+            same_bits=seen.whole("same_bits"),
+        ),
+        jpeg=jpeg,
+    )
+
+
+class _Body:
+    """A JSON object whose members are taken by kind; the wrong kind is a `ValueError`."""
+
+    def __init__(self, plain: object) -> None:
+        if not isinstance(plain, dict):
+            raise ValueError("not an object")
+        self.plain: Mapping[str, object] = plain
+
+    def text(self, name: str) -> str:
+        value = self.plain[name]
+        if not isinstance(value, str) or len(value) > _TEXT_MAX:
+            raise ValueError(name)
+        return value
+
+    def whole(self, name: str) -> int:
+        value = self.plain[name]
+        if not isinstance(value, int) or isinstance(value, bool) or abs(value) >= 1 << 62:
+            raise ValueError(name)
+        return value
+
+    def number(self, name: str) -> float:
+        return _number(self.plain[name])
+
+    def truth(self, name: str) -> bool:
+        value = self.plain[name]
+        if not isinstance(value, bool):
+            raise ValueError(name)  # noqa: TRY004 - one kind of error for all that is garbled
+        return value
+
+    def inner(self, name: str) -> "_Body":
+        return _Body(self.plain[name])
+
+    def numbers(self) -> dict[str, float]:
+        return {name: _number(value) for name, value in self.plain.items()}
+
+
+def _number(value: object) -> float:
+    # Infinity would pass a JSON parser and poison every comparison behind it.
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError("not a finite number")
+    return value

@@ -1,0 +1,57 @@
+"""The command line: finds the command, and nothing else; each command's module has its own options and exit codes.
+
+Exit codes: 0 done and well; 1 done, and something is wrong; 2 not done (usage, unreadable file, no agent).
+"""
+
+import importlib
+import sys
+from typing import Final
+
+from edge_agent import __version__
+
+# Imported only when asked for: `status` must not pay for OpenCV, nor `run` for a terminal library.
+COMMANDS: Final = {
+    "run": ("edge_agent.app", "run", "the service: read cameras, guard the gate, keep and send"),
+    "check": ("edge_agent.config", "main_check", "name every fault of a configuration file"),
+    "status": ("edge_agent.status", "main", "show what the agent sees now"),
+    "commission": ("edge_agent.commission", "main", "record what a camera is meant to show"),
+    "hub": ("edge_agent.receiver", "main", "a receiver for hub developers"),
+    "demo": ("edge_agent.demo", "main", "a simulated street on this machine, nothing to set up"),
+}
+
+
+def usage() -> str:
+    """What `edge-agent --help` prints."""
+    lines = [f"  {name:11} {what}" for name, (_, _, what) in COMMANDS.items()]
+    return "\n".join(
+        (
+            "usage: edge-agent COMMAND [OPTION ...]",
+            "",
+            *lines,
+            "",
+            "edge-agent COMMAND --help tells the options and exit codes of each.",
+        )
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; its exit code."""
+    arguments = sys.argv[1:] if argv is None else argv
+    if not arguments:
+        print(usage(), file=sys.stderr)  # noqa: T201 - a person reads this
+        return 2
+    name, *rest = arguments
+    if name in {"-h", "--help", "help"}:
+        print(usage())  # noqa: T201
+        return 0
+    if name in {"-V", "--version"}:
+        print(f"edge-agent {__version__}")  # noqa: T201
+        return 0
+    if name not in COMMANDS:
+        print(f"edge-agent: there is no command {name!r}\n{usage()}", file=sys.stderr)  # noqa: T201
+        return 2
+    module, function, _ = COMMANDS[name]
+    try:
+        return int(getattr(importlib.import_module(module), function)(rest))
+    except KeyboardInterrupt:
+        return 130

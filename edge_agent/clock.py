@@ -1,0 +1,63 @@
+"""Time as the box knows it: seconds since boot, wall time, and whether anything vouches for the wall time.
+
+Promise: `now()` never jumps and counts suspend; `trusted()` is true only if the kernel says that its clock is synchronised.
+The only module that may ask the operating system for the time.
+Not its job: deciding what an untrusted time means (core), keeping a floor over restarts.
+"""
+
+import ctypes
+import time
+from pathlib import Path
+from typing import Final, Protocol
+
+# adjtimex(2) returns TIME_ERROR while no time service has disciplined the clock, whichever service that is.
+_TIME_ERROR: Final = 5
+_TIMEX_BYTES: Final = 256  # struct timex is 208 bytes on 64 bit; the rest is room
+
+
+class Clock(Protocol):
+    """Where time comes from."""
+
+    @property
+    def boot(self) -> str:
+        """Name of this boot, new after each restart of the box."""
+        ...
+
+    def now(self) -> float:
+        """Seconds since boot."""
+        ...
+
+    def wall(self) -> float:
+        """Unix time in seconds; a label, never an order."""
+        ...
+
+    def trusted(self) -> bool:
+        """Whether a time source vouches for `wall()`."""
+        ...
+
+
+class SystemClock:
+    """The kernel's clocks. Any thread; never blocks."""
+
+    def __init__(self) -> None:
+        self._boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        self._libc = ctypes.CDLL(None, use_errno=True)
+
+    @property
+    def boot(self) -> str:
+        """The kernel's boot id."""
+        return self._boot
+
+    def now(self) -> float:
+        """Seconds since boot, suspend included."""
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+    def wall(self) -> float:
+        """Unix time."""
+        return time.time()
+
+    def trusted(self) -> bool:
+        """Ask the kernel (adjtimex, read only); an answer that cannot be had is no."""
+        timex = ctypes.create_string_buffer(_TIMEX_BYTES)  # modes = 0: change nothing
+        state = int(self._libc.adjtimex(timex))
+        return 0 <= state < _TIME_ERROR

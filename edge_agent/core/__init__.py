@@ -1,0 +1,1 @@
+"""What the agent decides: pure, without IO, threads, clocks or third-party packages."""

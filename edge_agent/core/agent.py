@@ -1,0 +1,629 @@
+"""The one door: events in, commands out. Decides everything that the box does, and does nothing itself.
+
+Promises:
+- it starts private, with every gate closed, and stays so until the switch has said otherwise for 3 s;
+- a press is answered in the same call by: gates private, shutter closed, cameras stopped, unsent pictures purged;
+- pictures that arrive while private are dropped unread;
+- it never raises for anything that can arrive; what it cannot understand becomes a finding.
+Not its job: one camera's truth (watch.py), sending (uplink.py), sentences (words.py), any IO.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from edge_agent.core import wire, words
+from edge_agent.core.health import BOX_KEYS, Finding, Findings, judge_box
+from edge_agent.core.messages import (
+    BoxRead,
+    CameraLost,
+    CameraOpened,
+    ClockRead,
+    Command,
+    Committed,
+    Delivered,
+    Died,
+    Event,
+    Fetched,
+    FindingKey,
+    HubMessage,
+    JournalTrouble,
+    Json,
+    Keep,
+    Lamp,
+    Level,
+    LinkDown,
+    LinkUp,
+    LoopRead,
+    NotSent,
+    OpenShutter,
+    OrderForged,
+    OrderVerified,
+    PictureTaken,
+    Purge,
+    Purged,
+    Rank,
+    Record,
+    RememberPolicy,
+    Say,
+    Send,
+    ShowLamps,
+    StartCameras,
+    Stop,
+    StopCameras,
+    SwitchRead,
+    Tick,
+    Verify,
+)
+from edge_agent.core.privacy import Switch, SwitchView
+from edge_agent.core.settings import Settings, SwitchKind
+from edge_agent.core.uplink import Uplink
+from edge_agent.core.watch import Watch
+
+# Pictures that left shortly before a press are asked back. As many as 16 cameras make at one a second within the longest
+# purge window (600 s); a number each, so some 100 kB.
+_SENT_MEMORY: Final = 9_600
+_HUB_KEYS: Final = frozenset(key for key in FindingKey if key.name.startswith("HUB_"))
+_JOURNAL_KEYS: Final = frozenset({FindingKey.JOURNAL_FULL, FindingKey.JOURNAL_BROKEN})
+_PRIVACY_KEYS: Final = frozenset(
+    {
+        FindingKey.PRIVACY_WIRING,
+        FindingKey.PRIVACY_UNREADABLE,
+        FindingKey.PRIVACY_NO_SWITCH,
+    }
+)
+# A clock that nothing vouches for right after boot is usual; after ten minutes it is a finding.
+_CLOCK_GRACE_S: Final = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class _SentPicture:
+    """A picture that was handed to the link."""
+
+    taken_at: float
+    boot: str
+    epoch: str
+    seq: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class About:
+    """Who is speaking."""
+
+    version: str
+    boot: str
+
+
+class Agent:
+    """All state of the box. One thread owns it."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        about: About,
+        *,
+        random: Callable[[], float],
+        at: float,
+        policy: bytes | None = None,
+    ) -> None:
+        self._settings = settings
+        self._about = about
+        self._started_at = at
+        self._findings = Findings()
+        runs = {run.camera: run for run in settings.runs}
+        self._watches = {
+            camera.id: Watch(camera, runs.get(camera.id), self._findings, at=at)
+            for camera in settings.cameras
+        }
+        self._switch = Switch(at=at)
+        self._private = True
+        self._announced_private: bool | None = None
+        self._private_at = at
+        self._uplink = Uplink(
+            settings.identity,
+            settle=settings.hub.settle,
+            loopback=settings.hub.tls is None,  # config.py allows that for a loopback address only
+            boot=about.boot,
+            version=about.version,
+            simulated=settings.simulated,
+            random=random,
+        )
+        self._sent: deque[_SentPicture] = deque(maxlen=_SENT_MEMORY)
+        self._remembered_policy = policy
+        self._policy: wire.Policy | None = None
+        self._suspended = False
+        self._clock = ClockRead(wall_s=0.0, trusted=False, source="not read yet")
+        self._clock_at = at
+        self._journal: Committed | None = None
+        self._box: BoxRead | None = None
+        self._reported_at: float | None = None
+        self._said_states: dict[str, Mapping[str, Json]] = {}
+        self._lamp: Lamp | None = None
+        self._open: frozenset[str] = frozenset()
+        self._shutter_press: int | None = None
+
+    # -- the door --
+
+    def start(self, *, at: float) -> list[Command]:
+        """First commands, before any event."""
+        out: list[Command] = []
+        for watch in self._watches.values():
+            out += watch.private(True, at=at)
+        data: dict[str, Json] = {
+            "version": self._about.version,
+            "cameras": [camera.id for camera in self._settings.cameras],
+            "simulated": self._settings.simulated,
+            "switch": self._settings.privacy.switch.value,
+        }
+        out.append(Keep(record=Record(kind="agent.started", rank=Rank.STATE, at=at, data=data)))
+        out.append(Say(level=Level.INFO, text=f"agent started version={self._about.version}"))
+        if self._settings.privacy.switch is SwitchKind.NONE:
+            out += self._raise(FindingKey.PRIVACY_NO_SWITCH, {}, at=at)
+        if self._remembered_policy is not None:
+            out += self._obey(self._remembered_policy, remembered=True, at=at)
+        out += self._uplink.start(at)
+        return self._noting(out + self._after(at=at))
+
+    def handle(self, event: Event, *, at: float) -> list[Command]:
+        """Take one event; the commands that follow from it, in the order in which they must be done."""
+        return self._noting(self._event(event, at=at) + self._after(at=at))
+
+    def stop(self, *, at: float) -> list[Command]:
+        """Last commands before the process ends in good order."""
+        return self._uplink.stop(at)
+
+    def deadline(self, *, at: float) -> float:
+        """When to call `handle` with a `Tick` at the latest."""
+        due = [self._switch.deadline(at=at), self._uplink.deadline()]
+        due += [watch.deadline(at=at) for watch in self._watches.values()]
+        return min(due)
+
+    # -- events --
+
+    def _event(self, event: Event, *, at: float) -> list[Command]:  # noqa: C901, PLR0911, PLR0912 - one flat table
+        match event:
+            case SwitchRead():
+                return self._switched(self._switch.read(event, at=at), at=at)
+            case PictureTaken() | CameraOpened() | CameraLost() | LoopRead():
+                return self._of_camera(event, at=at)
+            case Committed():
+                self._journal = event
+                return self._uplink.on(event, at)
+            case LinkUp():
+                said: list[Command] = [Say(level=Level.INFO, text="hub connected")]
+                return said + self._uplink.on(event, at)
+            case LinkDown():
+                return self._link_down(event, at=at)
+            case Fetched() | Delivered() | NotSent():
+                return self._uplink.on(event, at)
+            case Purged():
+                return self._purged(event, at=at)
+            case HubMessage():
+                return self._hub_message(event, at=at)
+            case OrderVerified():
+                return self._verified(event, at=at)
+            case OrderForged():
+                evidence = {"leaf": event.leaf, "why": event.why}
+                return self._raise(FindingKey.ORDER_REFUSED, evidence, at=at)
+            case JournalTrouble():
+                wanted = {} if event.key is None else {event.key: {"detail": event.detail}}
+                return self._set(wanted, _JOURNAL_KEYS, at=at)
+            case ClockRead():
+                return self._clock_read(event, at=at)
+            case BoxRead():
+                return self._box_read(event, at=at)
+            case Tick():
+                return []
+            case Died():
+                text = f"stopping part={event.part} {event.detail}"
+                return [Say(level=Level.ERROR, text=text), Stop(why=text, failed=True)]
+
+    def _of_camera(
+        self, event: PictureTaken | CameraOpened | CameraLost | LoopRead, *, at: float
+    ) -> list[Command]:
+        watch = self._watches.get(event.camera)
+        if watch is None:
+            return []
+        if isinstance(event, LoopRead):
+            return watch.loop_read(event, at=at)
+        if self._private:
+            return []  # a straggler from before the press: dropped unread
+        if isinstance(event, PictureTaken):
+            return watch.picture(event, at=at)
+        if isinstance(event, CameraOpened):
+            return watch.opened(event, at=at)
+        return watch.lost(event, at=at)
+
+    # -- privacy --
+
+    def _switched(self, view: SwitchView, *, at: float) -> list[Command]:
+        wanted = {} if view.fault is None else {view.fault: {"detail": view.why}}
+        if self._settings.privacy.switch is SwitchKind.NONE:
+            wanted[FindingKey.PRIVACY_NO_SWITCH] = {}
+        out = self._set(wanted, _PRIVACY_KEYS, at=at)
+        if view.private and not self._private:
+            return self._press(at=at) + out
+        if not view.private and self._private:
+            return self._resume(at=at) + out
+        return out
+
+    def _press(self, *, at: float) -> list[Command]:
+        """Live -> private. The shutter first: the rest may take its time."""
+        self._private, self._private_at = True, at
+        self._open = frozenset()
+        out: list[Command] = [
+            OpenShutter(cameras=frozenset(), press=self._switch.view(at=at).press),
+            StopCameras(),
+            Purge(since_at=at - self._settings.privacy.purge_s, reason="privacy"),
+            Keep(record=Record(kind="privacy.on", rank=Rank.AUDIT, at=at, data={})),
+            Say(level=Level.INFO, text="privacy on"),
+        ]
+        for watch in self._watches.values():
+            out += watch.private(True, at=at)
+        return out + self._withdraw(at=at)
+
+    def _withdraw(self, *, at: float) -> list[Command]:
+        """Ask the hub to destroy what it got in the last moments before the press."""
+        since = at - self._settings.privacy.purge_s
+        sent = [
+            picture
+            for picture in self._sent
+            if picture.boot == self._about.boot and picture.taken_at >= since
+        ]
+        self._sent.clear()
+        if not sent:
+            return []
+        data: dict[str, Json] = {
+            "pictures": [{"epoch": picture.epoch, "seq": picture.seq} for picture in sent],
+            "window_s": self._settings.privacy.purge_s,
+        }
+        record = Record(kind="privacy.withdraw", rank=Rank.AUDIT, at=at, data=data)
+        return [Keep(record=record)]
+
+    def _purged(self, event: Purged, *, at: float) -> list[Command]:
+        text = f"purged pictures={len(event.seqs)}"
+        said: list[Command] = [Say(level=Level.INFO, text=text)] if event.seqs else []
+        return said + self._uplink.on(event, at)
+
+    def _resume(self, *, at: float) -> list[Command]:
+        """Private -> live: each camera proves itself again."""
+        self._private = False
+        lasted_s = round(at - self._private_at, 1)
+        data: dict[str, Json] = {
+            "lasted_s": lasted_s,
+            "after_start": self._announced_private is None,
+        }
+        self._announced_private = False
+        out: list[Command] = [
+            Keep(record=Record(kind="privacy.off", rank=Rank.AUDIT, at=at, data=data)),
+            Say(level=Level.INFO, text=f"privacy off after_s={lasted_s}"),
+            StartCameras(),
+        ]
+        for watch in self._watches.values():
+            out += watch.private(False, at=at)
+        return out
+
+    # -- hub --
+
+    def _link_down(self, event: LinkDown, *, at: float) -> list[Command]:
+        said: list[Command] = []
+        if event.key is not None and not self._findings.has(event.key):
+            said = [
+                Say(level=Level.WARNING, text=f"hub lost cause={event.key.value} {event.detail}")
+            ]
+        return said + self._uplink.on(event, at)
+
+    def _hub_message(self, event: HubMessage, *, at: float) -> list[Command]:
+        if event.leaf != "ack":
+            return [Verify(message=event)]
+        decoded = wire.ack(event.payload)
+        if isinstance(decoded, wire.Fault):
+            return [
+                Say(level=Level.WARNING, text=f"hub sent an ack that cannot be read: {decoded.why}")
+            ]
+        return self._uplink.on(decoded, at)
+
+    def _verified(self, event: OrderVerified, *, at: float) -> list[Command]:
+        if event.leaf == "policy":
+            return self._obey(event.claims, remembered=False, at=at)
+        return self._raise(
+            FindingKey.ORDER_REFUSED, {"leaf": event.leaf, "why": "no command is known yet"}, at=at
+        )
+
+    def _obey(self, claims: bytes, *, remembered: bool, at: float) -> list[Command]:
+        policy = wire.policy(claims, self._settings.identity)
+        if isinstance(policy, wire.Fault):
+            return self._raise(
+                FindingKey.ORDER_REFUSED, {"leaf": "policy", "why": policy.why}, at=at
+            )
+        if self._policy is not None and policy.number <= self._policy.number:
+            return []
+        self._policy = policy
+        out = self._set({}, frozenset({FindingKey.ORDER_REFUSED}), at=at)
+        return out + ([] if remembered else [RememberPolicy(claims=claims)])
+
+    def _judge_suspension(self, *, at: float) -> list[Command]:
+        until = self._policy.suspended_until if self._policy is not None else None
+        suspended = until is not None and self.wall(at=at) < until
+        if suspended == self._suspended:
+            return []
+        self._suspended = suspended
+        kind = "hub.suspended" if suspended else "hub.resumed"
+        data: dict[str, Json] = {"until_s": until}
+        out: list[Command] = [
+            Keep(record=Record(kind=kind, rank=Rank.AUDIT, at=at, data=data)),
+            Say(level=Level.INFO, text=f"{kind.replace('.', ' ')} by the city"),
+        ]
+        for watch in self._watches.values():
+            out += watch.suspend(suspended, at=at)
+        out += self._uplink.suspend(at) if suspended else self._uplink.resume(at)
+        return out
+
+    # -- the box --
+
+    def wall(self, *, at: float) -> float:
+        """Unix time at *at*, as far as the last reading of the clock tells."""
+        return self._clock.wall_s + (at - self._clock_at)
+
+    def _clock_read(self, event: ClockRead, *, at: float) -> list[Command]:
+        self._clock, self._clock_at = event, at
+        late = at - self._started_at > _CLOCK_GRACE_S
+        wanted = (
+            {}
+            if event.trusted or not late
+            else {FindingKey.CLOCK_UNTRUSTED: {"source": event.source}}
+        )
+        return self._set(wanted, frozenset({FindingKey.CLOCK_UNTRUSTED}), at=at)
+
+    def _box_read(self, event: BoxRead, *, at: float) -> list[Command]:
+        self._box = event
+        wanted = judge_box(event, self._settings.health, self._findings)
+        out = self._set(wanted, BOX_KEYS, at=at)
+        due = self._reported_at is None or at - self._reported_at >= self._settings.health.report_s
+        if not due:
+            return out
+        self._reported_at = at
+        data: dict[str, Json] = {
+            "cpu_percent": event.cpu_percent,
+            "cpu_celsius": event.cpu_celsius,
+            "memory_used_percent": event.memory_used_percent,
+            "disk_free_bytes": event.disk_free_bytes,
+            "uptime_s": round(event.uptime_s),
+            "agent_rss_bytes": event.agent_rss_bytes,
+            "net_sent_bytes": event.net_sent_bytes,
+            "net_received_bytes": event.net_received_bytes,
+        }
+        return [*out, Keep(record=Record(kind="box.metrics", rank=Rank.METRIC, at=at, data=data))]
+
+    # -- after every event --
+
+    def _after(self, *, at: float) -> list[Command]:
+        """What follows from the new state, whatever the event was."""
+        out = self._switched(self._switch.view(at=at), at=at)
+        for watch in self._watches.values():
+            out += watch.timed(at=at)
+        out += self._judge_suspension(at=at)
+        out += self._shutter(at=at)
+        out += self._lamps()
+        out += self._states(at=at)
+        out += self._uplink.tick(at)
+        return out + self._hub_findings(at=at)
+
+    def _shutter(self, *, at: float) -> list[Command]:
+        open_now = frozenset(name for name, watch in self._watches.items() if watch.gate.is_open)
+        press = self._switch.view(at=at).press
+        if open_now == self._open and press == self._shutter_press:
+            return []
+        self._open, self._shutter_press = open_now, press
+        return [
+            OpenShutter(cameras=open_now, press=press),
+            *self._uplink.set_open_cameras(open_now, at),
+        ]
+
+    def _lamps(self) -> list[Command]:
+        lamp = self._which_lamp()
+        if lamp is self._lamp:
+            return []
+        self._lamp = lamp
+        return [ShowLamps(lamp=lamp)]
+
+    def _which_lamp(self) -> Lamp:
+        if self._findings.has(FindingKey.PRIVACY_WIRING):
+            return Lamp.WIRING_FAULT
+        if self._private:
+            return Lamp.PRIVATE
+        if self._suspended:
+            return Lamp.SUSPENDED
+        troubled = any(finding.camera is not None for finding in self._findings)
+        closed = [watch for watch in self._watches.values() if not watch.gate.is_open]
+        if closed:
+            return Lamp.HELD if troubled else Lamp.VERIFYING
+        return Lamp.LIVE
+
+    def _states(self, *, at: float) -> list[Command]:
+        """The retained state of each camera, when it changed."""
+        out: list[Command] = []
+        for name, watch in self._watches.items():
+            state = self._state(watch)
+            if state == self._said_states.get(name):
+                continue
+            self._said_states[name] = state
+            stamped = {
+                **state,
+                "changed": wire.rfc3339(self.wall(at=at)),
+                "clocktrusted": self._clock.trusted,
+            }
+            message = wire.camera_state(self._settings.identity, name, stamped)
+            out += self._uplink.publish_state(message, at)
+        return out
+
+    def _state(self, watch: Watch) -> dict[str, Json]:
+        findings = self._findings.of(watch.camera.id)
+        notice = words.notice(
+            gate=watch.gate.state.value,
+            suspended=self._suspended,
+            findings=[finding.key for finding in findings],
+        )
+        return {
+            "name": watch.camera.name,
+            "gate": watch.gate.state.value,
+            "cause": watch.gate.cause.value if watch.gate.cause is not None else None,
+            "signal": self._signal_word(watch),
+            "cable": watch.cable,
+            "view": self._view_word(watch),
+            "suspended": self._suspended,
+            "simulated": self._settings.simulated,
+            "findings": [self._finding_json(finding) for finding in findings],
+            "notice": {"id": notice.id, "en": notice.en},
+        }
+
+    def _signal_word(self, watch: Watch) -> str:
+        if self._private:
+            return "off"
+        return "fresh" if watch.signal.fresh else "lost"
+
+    def _view_word(self, watch: Watch) -> str:
+        if watch.right_scene is True:
+            return "match"
+        if watch.right_scene is False:
+            return "other"
+        unknown = self._findings.has(FindingKey.VIEW_NOT_COMMISSIONED, watch.camera.id)
+        return "not commissioned" if unknown else "cannot tell"
+
+    def _hub_findings(self, *, at: float) -> list[Command]:
+        wanted = {trouble.key: {"detail": trouble.detail} for trouble in self._uplink.findings()}
+        return self._set(wanted, _HUB_KEYS, at=at)
+
+    def _noting(self, commands: list[Command]) -> list[Command]:
+        """Remember which pictures are handed to the link, for a press that follows."""
+        for command in commands:
+            if isinstance(command, Send) and command.message.picture_of is not None:
+                told = dict(command.message.properties)
+                sent = _SentPicture(float(told["mono"]), told["boot"], told["epoch"], told["seq"])
+                self._sent.append(sent)
+        return commands
+
+    # -- findings --
+
+    def _raise(self, key: FindingKey, evidence: Mapping[str, Json], *, at: float) -> list[Command]:
+        return self._set({key: evidence}, frozenset({key}), at=at)
+
+    def _set(
+        self,
+        wanted: Mapping[FindingKey, Mapping[str, Json]],
+        among: frozenset[FindingKey],
+        *,
+        at: float,
+    ) -> list[Command]:
+        """Of *among*, exactly *wanted* is so for the box itself; records and log lines on change only."""
+        out: list[Command] = []
+        for record in self._findings.set_only(wanted, among, at=at):
+            out.append(Keep(record=record))
+            came = record.kind == "finding.opened"
+            level = Level.WARNING if came else Level.INFO
+            out.append(Say(level=level, text=f"{record.kind} key={record.data['key']}"))
+        return out
+
+    def _finding_json(self, finding: Finding) -> dict[str, Json]:
+        place = self._watches[finding.camera].camera.name if finding.camera else ""
+        said = words.say(finding.key, {"camera": place, **finding.evidence})
+        return {
+            "key": finding.key.value,
+            "since": round(finding.since, 1),
+            "id": said.id,
+            "en": said.en,
+        }
+
+    # -- what is shown --
+
+    def status(self, *, at: float) -> dict[str, Json]:
+        """What the box sees now; never a picture. The shape is documented in status.py."""
+        switch = self._switch.view(at=at)
+        return {
+            "box": "/".join(
+                (
+                    self._settings.identity.kelurahan,
+                    self._settings.identity.rw,
+                    self._settings.identity.rt,
+                    self._settings.identity.box,
+                )
+            ),
+            "version": self._about.version,
+            "boot": self._about.boot,
+            "at": round(at, 1),
+            "wall_s": round(self.wall(at=at), 1),
+            "clock_trusted": self._clock.trusted,
+            "simulated": self._settings.simulated,
+            "private": {
+                "on": self._private,
+                "since_s": round(at - switch.since, 1),
+                "fault": switch.fault.value if switch.fault is not None else None,
+            },
+            "suspended": self._suspended,
+            "cameras": [self._camera_status(watch, at=at) for watch in self._watches.values()],
+            "journal": self._journal_status(at=at),
+            "uplink": self._uplink_status(at=at),
+            "findings": [
+                {
+                    **self._finding_json(finding),
+                    "camera": finding.camera,
+                    "since_s": round(at - finding.since, 1),
+                }
+                for finding in self._findings
+            ],
+        }
+
+    def _camera_status(self, watch: Watch, *, at: float) -> dict[str, Json]:
+        released = watch.last_released_at
+        return {
+            "id": watch.camera.id,
+            "name": watch.camera.name,
+            "gate": watch.gate.state.value,
+            "why": watch.gate.cause.value if watch.gate.cause is not None else "start",
+            "link": watch.cable,
+            "session": watch.signal.session,
+            "fresh_video": watch.signal.fresh,
+            "right_scene": watch.right_scene,
+            "cable": watch.cable,
+            "last_released_age_s": None if released is None else round(at - released, 1),
+            "period_s": watch.camera.period_s,
+            "signal_detail": watch.signal.detail,
+        }
+
+    def _journal_status(self, *, at: float) -> dict[str, Json]:
+        journal = self._journal
+        quota: dict[str, Json] = {"quota_bytes": self._settings.journal.quota_bytes}
+        if journal is None:
+            return {
+                "depth": None,
+                "oldest_age_s": None,
+                "used_bytes": None,
+                "durable": None,
+            } | quota
+        oldest_age_s: float | None = None
+        if journal.oldest_at is not None:
+            oldest_age_s = round(at - journal.oldest_at, 1)
+        elif journal.oldest_wall_s is not None:
+            oldest_age_s = round(self.wall(at=at) - journal.oldest_wall_s, 1)
+        return {
+            "depth": journal.depth,
+            "oldest_age_s": oldest_age_s,
+            "used_bytes": journal.used_bytes,
+            "durable": journal.durable,
+        } | quota
+
+    def _uplink_status(self, *, at: float) -> dict[str, Json]:
+        status = self._uplink.status()
+        return {
+            "state": status.link.value,
+            "detail": status.cause,
+            "since_s": round(at - status.since, 1),
+            "in_flight": status.in_flight,
+            "awaiting": status.awaiting,
+            "parked": status.parked,
+            "settled_upto": status.settled_upto,
+            "last_seq": self._journal.last_seq if self._journal is not None else None,
+        }

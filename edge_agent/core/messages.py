@@ -1,0 +1,602 @@
+"""Every event that reaches the agent and every command it gives: frozen values, nothing else.
+
+Promise: two closed unions, `Event` and `Command`; a `match` over either is checked for completeness by mypy.
+Times named `at` or `*_at` are seconds since boot (CLOCK_BOOTTIME, suspend included); wall time is a label only.
+Not its job: deciding (agent.py), doing (app.py), naming things on the wire (wire.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum, IntEnum
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from edge_agent.core.gate import Released
+
+Json: TypeAlias = "Mapping[str, Json] | Sequence[Json] | str | int | float | bool | None"
+
+
+class FindingKey(Enum):
+    """What can be wrong, one key per sentence that a person reads (words.py has the sentences)."""
+
+    CAMERA_NO_ANSWER = "camera_no_answer"
+    CAMERA_REFUSED = "camera_refused"
+    CAMERA_UNREACHABLE = "camera_unreachable"
+    CAMERA_UNAUTHORISED = "camera_unauthorised"
+    CAMERA_NOT_FOUND = "camera_not_found"
+    CAMERA_REDIRECTED = "camera_redirected"
+    CAMERA_NONSENSE = "camera_nonsense"
+    CAMERA_NOT_A_PICTURE = "camera_not_a_picture"
+    CAMERA_TOO_LARGE = "camera_too_large"
+    CAMERA_STALLED = "camera_stalled"
+    CAMERA_STALE = "camera_stale"
+    CAMERA_NO_DEVICE = "camera_no_device"
+    CAMERA_CRASHES = "camera_crashes"
+    VIEW_NOT_COMMISSIONED = "view_not_commissioned"
+    VIEW_FOREIGN = "view_foreign"
+    VIEW_MOVED = "view_moved"
+    VIEW_DARK = "view_dark"
+    VIEW_COVERED = "view_covered"
+    VIEW_BLURRED = "view_blurred"
+    VIEW_FROZEN = "view_frozen"
+    VIEW_UNSURE = "view_unsure"
+    CABLE_OPEN = "cable_open"
+    CABLE_UNREADABLE = "cable_unreadable"
+    CABLE_CAMERA_TAKEN = "cable_camera_taken"
+    PRIVACY_WIRING = "privacy_wiring"
+    PRIVACY_UNREADABLE = "privacy_unreadable"
+    PRIVACY_NO_SWITCH = "privacy_no_switch"
+    HUB_UNREACHABLE = "hub_unreachable"
+    HUB_NAME_UNKNOWN = "hub_name_unknown"
+    HUB_TLS = "hub_tls"
+    HUB_REFUSED_CLIENT = "hub_refused_client"
+    HUB_REFUSED_VERSION = "hub_refused_version"
+    HUB_REFUSED_TOPIC = "hub_refused_topic"
+    HUB_TOO_LARGE = "hub_too_large"
+    HUB_NOBODY_LISTENS = "hub_nobody_listens"
+    HUB_SILENT = "hub_silent"
+    ORDER_REFUSED = "order_refused"
+    JOURNAL_FULL = "journal_full"
+    JOURNAL_BROKEN = "journal_broken"
+    BOX_HOT = "box_hot"
+    BOX_DISK_LOW = "box_disk_low"
+    BOX_MEMORY_LOW = "box_memory_low"
+    BOX_UNDER_VOLTAGE = "box_under_voltage"
+    CLOCK_UNTRUSTED = "clock_untrusted"
+
+
+# ---- what is seen in a picture ----
+
+
+class Unusable(Enum):
+    """Why a picture says nothing about its view."""
+
+    DARK = "dark"
+    BLOWN = "blown"  # over-exposed
+    COVERED = "covered"  # next to no structure anywhere
+    NOT_A_PICTURE = "not_a_picture"  # empty, damaged or of a size nobody sends
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SceneReading:
+    """What vision read from one picture, scaled to about 320x240; no state, no verdict.
+
+    `score` >= 1 is a match with the best reference (SCENES.md section 4.2: the least of its parts, each divided
+    by its own limit). `elsewhere` says that the view was found clearly, but displaced by (`dx`, `dy`), in pixels
+    of the scaled picture, right and down positive.
+    """
+
+    view: str  # digest of the commissioned references this was read against; "" = not commissioned
+    unusable: Unusable | None
+    score: float
+    z: float
+    tiles: int
+    cells: int
+    ncc: float
+    dx: float
+    dy: float
+    elsewhere: bool
+    light_known: bool  # a reference for this kind of light exists, so a low score means foreign
+    sharpness: float  # relative to the reference; 1.0 = as commissioned
+    mean_grey: float  # 0..255
+    dark_share: float  # 0..1, share of near-black pixels
+    blown_share: float  # 0..1, share of blown pixels
+    change: (
+        float  # 0..1, share of pixels beyond noise against the picture before; 1.0 for the first
+    )
+    same_bits: int  # how many pictures in a row were equal to the bit, this one included
+
+
+# ---- events: cameras ----
+
+
+class Cause(Enum):
+    """Why a camera gives no fresh picture, as found by trying, not guessed."""
+
+    NO_ANSWER = "no_answer"
+    REFUSED = "refused"
+    UNREACHABLE = "unreachable"
+    UNAUTHORISED = "unauthorised"
+    NOT_FOUND = "not_found"
+    REDIRECTED = "redirected"
+    NONSENSE = "nonsense"  # answers, but not with what its kind speaks
+    NOT_A_PICTURE = "not_a_picture"
+    TOO_LARGE = "too_large"
+    STALLED = "stalled"  # connected, but no new picture in time
+    STALE = "stale"  # pictures come, but are old or repeated
+    NO_DEVICE = "no_device"
+    CRASHES = "crashes"  # its stream kills or hangs the decoder
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CameraOpened:
+    """A new connection: everything proven before is void."""
+
+    camera: str
+    generation: int  # counts connections since the agent's start; never reused
+    codec: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CameraLost:
+    """No fresh picture any more; sent once per loss, and again only when the cause changes."""
+
+    camera: str
+    generation: int
+    cause: Cause
+    detail: str  # for a technician; never holds a password or a URL with one
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PictureTaken:
+    """One fresh picture and what vision read from it. The JPEG lives in memory only."""
+
+    camera: str
+    generation: int
+    taken_at: float
+    age_s: float  # measured age on arrival
+    width: int
+    height: int
+    codec: str
+    gop_s: float  # time between key pictures as measured, 0 = not known or not applicable
+    bytes_per_s: float
+    reading: SceneReading
+    jpeg: bytes = field(repr=False)
+
+
+# ---- events: sensors ----
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SwitchRead:
+    """Both contacts of the privacy switch; None = could not be read. `press` = presses counted so far."""
+
+    nc_closed: bool | None
+    no_closed: bool | None
+    press: int
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoopRead:
+    """The supervised pair of a camera's run; None = could not be read."""
+
+    camera: str
+    closed: bool | None
+    why: str = ""
+
+
+# ---- events: journal ----
+
+
+class Rank(IntEnum):
+    """A record's class (DESIGN.md, issue on the journal): lower outlives higher."""
+
+    AUDIT = 0  # privacy, gate, cable, tamper: never thinned
+    STATE = 1
+    PICTURE = 2
+    METRIC = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """Anything for the hub but a picture. `kind` is the end of its CloudEvents type, e.g. "gate.changed"."""
+
+    kind: str
+    rank: Rank
+    at: float
+    data: Mapping[str, Json]
+    camera: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """A record as the journal keeps it. `data` is JSON; `jpeg` is set for rank PICTURE only."""
+
+    epoch: str
+    seq: int
+    kind: str
+    rank: Rank
+    camera: str | None
+    boot: str
+    at: float
+    wall_s: float  # Unix time
+    trusted: bool  # was the clock trusted when it was made (or corrected since)
+    data: bytes
+    jpeg: bytes | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Committed:
+    """Records up to `last_seq` are on disk (or in the ring, if `durable` is false)."""
+
+    epoch: str
+    last_seq: int
+    depth: int  # records kept, pictures included
+    oldest_seq: int | None
+    oldest_at: float | None  # None also when it stems from an earlier boot
+    oldest_wall_s: float | None
+    used_bytes: int
+    durable: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fetched:
+    """The answer to `Fetch`: in order of seq; empty = nothing there."""
+
+    fetch: Fetch
+    records: tuple[Stored, ...]
+    end: bool  # nothing beyond these within the bounds asked for
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Purged:
+    """The answer to `Purge`: these pictures are gone from the journal."""
+
+    seqs: tuple[int, ...]
+    cameras: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JournalTrouble:
+    """The journal cannot keep its promise (`detail` says what), or can again (`key` None)."""
+
+    key: FindingKey | None
+    detail: str
+
+
+# ---- events: hub link ----
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkUp:
+    """Connected and subscribed. Limits as the broker announced them."""
+
+    receive_maximum: int
+    maximum_packet_bytes: int | None  # None = no limit
+    simulated_peer: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkDown:
+    """Not connected, with the finding that says why; None = we closed it ourselves."""
+
+    key: FindingKey | None
+    detail: str
+    local: bool = False  # the fault is on the box's side of the wire: cheap to retry
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivered:
+    """The broker answered for `ticket`. `code` = MQTT 5 PUBACK reason, 0 = success, 16 = nobody subscribed."""
+
+    ticket: int
+    code: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotSent:
+    """`ticket` did not leave: the shutter was closed, or the link went first."""
+
+    ticket: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HubMessage:
+    """A message on one of our `ack`, `policy`, `command` topics, as received: decoded by wire.py."""
+
+    leaf: str
+    payload: bytes
+    retained: bool
+    response_topic: str | None = None
+    correlation: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrderVerified:
+    """A signed policy or command whose signature is the hub's; `claims` is its JSON text."""
+
+    leaf: str
+    claims: bytes
+    retained: bool
+    response_topic: str | None = None
+    correlation: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrderForged:
+    """A policy or command that the pinned key did not sign, or that cannot be checked."""
+
+    leaf: str
+    why: str
+
+
+# ---- events: the box itself ----
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClockRead:
+    """Wall time now and whether anything vouches for it."""
+
+    wall_s: float
+    trusted: bool
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BoxRead:
+    """Health of the box; None = this machine does not say (unknown is not fine, and not a fault)."""
+
+    cpu_percent: float
+    cpu_celsius: float | None
+    memory_used_percent: float
+    memory_available_bytes: int
+    disk_free_bytes: int | None  # where the journal lives
+    disk_used_percent: float | None
+    uptime_s: float
+    agent_rss_bytes: int
+    net_sent_bytes: int
+    net_received_bytes: int
+    under_voltage: bool | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tick:
+    """A deadline passed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Died:
+    """A part's thread ended with a surprise. The agent stops; systemd starts it again, closed."""
+
+    part: str
+    detail: str
+
+
+Event: TypeAlias = (
+    CameraOpened
+    | CameraLost
+    | PictureTaken
+    | SwitchRead
+    | LoopRead
+    | Committed
+    | Fetched
+    | Purged
+    | JournalTrouble
+    | LinkUp
+    | LinkDown
+    | Delivered
+    | NotSent
+    | HubMessage
+    | OrderVerified
+    | OrderForged
+    | ClockRead
+    | BoxRead
+    | Tick
+    | Died
+)
+
+
+# ---- commands ----
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartCameras:
+    """Open all cameras (after boot or privacy)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StopCameras:
+    """Close all cameras at once and forget what is in memory."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetPeriod:
+    """Take a picture of this camera every `period_s` seconds."""
+
+    camera: str
+    period_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenShutter:
+    """Pictures of exactly these cameras may leave; void if a press came after number `press`."""
+
+    cameras: frozenset[str]
+    press: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keep:
+    """Put a record into the journal."""
+
+    record: Record
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeepPicture:
+    """Put a released picture into the journal."""
+
+    picture: Released
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fetch:
+    """Read records for sending, `after` < seq <= `upto`, at most `limit` and about `limit_bytes`.
+
+    `camera` None: records that are no pictures (of rank AUDIT only, or of the others, as `audit` says).
+    `camera` set: pictures of that camera. `seqs` set: exactly these (a hub asked for them again).
+    """
+
+    lane: Lane
+    after: int
+    upto: int | None
+    limit: int
+    limit_bytes: int
+    camera: str | None = None
+    audit: bool = False
+    seqs: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settle:
+    """The hub has these for good: every seq in the inclusive ranges. Delete them."""
+
+    epoch: str
+    ranges: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Purge:
+    """Destroy all pictures in the journal that were taken at or after `since_at` (this boot)."""
+
+    since_at: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connect:
+    """Open the hub link; the will and birth are `presence`."""
+
+    will: Message
+    birth: Message
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Disconnect:
+    """Close the hub link in good order after publishing `farewell`."""
+
+    farewell: Message
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """One MQTT PUBLISH, QoS 1. `picture_of` set: asks the shutter before it leaves."""
+
+    topic: str
+    payload: bytes = field(repr=False)
+    retain: bool = False
+    content_type: str = "application/json"
+    properties: tuple[tuple[str, str], ...] = ()
+    response_to: bytes | None = None  # correlation data
+    picture_of: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Send:
+    """Publish; answered by `Delivered` or `NotSent` with the same ticket."""
+
+    ticket: int
+    message: Message
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verify:
+    """Check the hub's signature; answered by `OrderVerified` or `OrderForged`."""
+
+    message: HubMessage
+
+
+class Lamp(Enum):
+    """What the two lamps and the buzzer say (WIRING.md section 7)."""
+
+    PRIVATE = "private"
+    LIVE = "live"
+    VERIFYING = "verifying"
+    HELD = "held"
+    WIRING_FAULT = "wiring_fault"
+    SUSPENDED = "suspended"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShowLamps:
+    """Show this pattern until told otherwise."""
+
+    lamp: Lamp
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RememberPolicy:
+    """Keep the last verified policy over restarts."""
+
+    claims: bytes
+
+
+class Level(Enum):
+    """How loud a log line is."""
+
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Say:
+    """One line for the log: a change, never a sample."""
+
+    level: Level
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stop:
+    """End the process; systemd decides what follows."""
+
+    why: str
+    failed: bool
+
+
+class Lane(Enum):
+    """In what order the uplink serves what waits; earlier first."""
+
+    AUDIT = "audit"
+    AGAIN = "again"  # what the hub reported missing
+    LIVE = "live"
+    LIVE_PICTURES = "live_pictures"
+    HISTORY = "history"
+    HISTORY_PICTURES = "history_pictures"
+
+
+Command: TypeAlias = (
+    StartCameras
+    | StopCameras
+    | SetPeriod
+    | OpenShutter
+    | Keep
+    | KeepPicture
+    | Fetch
+    | Settle
+    | Purge
+    | Connect
+    | Disconnect
+    | Send
+    | Verify
+    | ShowLamps
+    | RememberPolicy
+    | Say
+    | Stop
+)

@@ -1,0 +1,335 @@
+"""One camera's readings over time -> is this still the commissioned view?
+
+Promises: `Verdict.MATCH` is said only on a reading that matches itself, after enough matching readings over enough seconds,
+none of them moved or foreign, all taken since the last break in continuity; never on the strength of a reading that cannot
+tell, and never because time passed. Foreign and moved are said on the first reading that shows them: closing early costs a
+picture, closing late costs a family its privacy. Anything that is not a finite number is "cannot tell".
+Findings come and go after `SETTLE` readings, so one lorry is no work order.
+Not its job: holding pictures (gate.py), reading them (vision.py), words (words.py). Pure; owner thread only.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass
+from enum import Enum
+from statistics import median
+from typing import Final
+
+from edge_agent.core.messages import FindingKey, SceneReading, Unusable
+
+# Below this share of a match, in a light that the references know, the picture contradicts the view. Between the two lies
+# the band of headlight glare, rain and half-covered views: held, but nobody is sent out (docs/design/view.md has figures).
+FOREIGN_BELOW: Final = 0.6
+
+# Five of seven over eight seconds: a vehicle passes, a room does not look like a street five times.
+MATCHES: Final = 5
+WINDOW: Final = 7
+SPAN_S: Final = 8.0
+
+# After something foreign or moved the camera is known to have been in somebody's hands, and may still be: about three times
+# the evidence. With a picture each `VERIFY_PERIOD_S` that is 24 s, which leaves half of the minute in which a camera back on
+# its pole shall be released. Breaks do not shorten it: pulling the plug is what happens when a camera is carried about.
+WARY_MATCHES: Final = 10
+WARY_WINDOW: Final = 12
+WARY_SPAN_S: Final = 20.0
+
+# How often to look while a view is being verified; the rules above are reached in 12 s and 24 s.
+VERIFY_PERIOD_S: Final = 2.0
+
+# No reading for so long, and what was proven before is no longer "just now", whatever the connection says.
+GAP_VOIDS_S: Final = 600.0
+
+# Share of pixels that changed at once, brightness and contrast set aside. A lorry close by covers about half.
+JUMP_SHARE: Final = 0.6
+
+# A live sensor makes noise: equal bits twice can be a snapshot asked for too early, three times is no live picture.
+FROZEN_BITS: Final = 3
+# Re-encoded stills differ in their bits. A street at night may rest for an hour or two; four hours without a moth, a car
+# or a change of light is a still.
+STILL_SHARE: Final = 0.0005
+STILL_FOR_S: Final = 4 * 3600.0
+
+# Relative to the references. Gaussian blur of sigma 2 on the small picture reads about 0.5; rain by day reads 0.8.
+BLURRED_BELOW: Final = 0.55
+
+# Readings in a row (readings that say nothing left out) for a finding to come, and to go.
+SETTLE: Final = 3
+
+# Size of the scaled picture that `dx` and `dy` count in.
+SCALED_WIDTH: Final = 320
+
+
+class Verdict(Enum):
+    """What can be said about the view."""
+
+    MATCH = "match"
+    MOVED = "moved"
+    FOREIGN = "foreign"
+    CANNOT_TELL = "cannot_tell"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ViewFinding:
+    """Something wrong with the view, with the numbers that say so; `since_at` = its first reading."""
+
+    key: FindingKey
+    since_at: float
+    evidence: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """What one more reading led to.
+
+    `verdict` is the sustained one; `single` is this reading taken alone (for bracketing a picture between two matches).
+    `jump`: the picture changed nearly everywhere at once, continuity is in doubt. `matches` of `needed`, over `span_s`
+    of `needed_span_s` seconds, is how far the proof has come. `dx`, `dy` are set if `single` is MOVED.
+    """
+
+    verdict: Verdict
+    single: Verdict
+    jump: bool
+    wary: bool
+    matches: int
+    needed: int
+    span_s: float
+    needed_span_s: float
+    score: float
+    dx: float
+    dy: float
+
+
+def verdict_of(reading: SceneReading) -> Verdict:
+    """What *reading* says taken alone. Pure; total: any reading gets an answer, and nonsense gets CANNOT_TELL."""
+    if not reading.view or reading.unusable is not None or reading.same_bits >= FROZEN_BITS:
+        return Verdict.CANNOT_TELL
+    if not math.isfinite(reading.score):
+        return Verdict.CANNOT_TELL
+    if reading.elsewhere:
+        return Verdict.MOVED
+    if reading.score >= 1.0:
+        return Verdict.MATCH
+    if reading.score < FOREIGN_BELOW and reading.light_known:
+        return Verdict.FOREIGN
+    return Verdict.CANNOT_TELL
+
+
+def is_match(reading: SceneReading) -> bool:
+    """Whether *reading* alone matches; a picture leaves only between two such readings."""
+    return verdict_of(reading) is Verdict.MATCH
+
+
+@dataclass(slots=True)
+class _Standing:
+    """One finding on its way in or out."""
+
+    seen: int = 0
+    unseen: int = 0
+    first_at: float = 0.0
+    finding: ViewFinding | None = None
+
+
+class Scene:
+    """The view of one camera over time. Starts with nothing proven."""
+
+    def __init__(self) -> None:
+        self._generation: int | None = None
+        self._view = ""
+        self._last_at: float | None = None
+        self._window: deque[tuple[float, Verdict]] = deque(maxlen=WARY_WINDOW)
+        self._wary = False
+        self._still_since: float | None = None
+        self._shifts: deque[tuple[float, float]] = deque(maxlen=SETTLE)
+        self._standing = {key: _Standing() for key in _WATCHED}
+
+    @property
+    def findings(self) -> tuple[ViewFinding, ...]:
+        """What stands now, in a fixed order."""
+        return tuple(s.finding for s in self._standing.values() if s.finding is not None)
+
+    def broken(self, at: float) -> None:
+        """Void all proof: a new connection, a loop event, privacy, anything after which the camera may be another.
+
+        Findings and wariness stay: both are about what was last seen, and only new readings can take them away.
+        """
+        self._window.clear()
+        self._still_since = None
+        self._last_at = at
+
+    def read(self, reading: SceneReading, *, at: float, generation: int) -> Judgement:
+        """Take one more reading, made at *at* on connection *generation*. A straggler of an older connection counts for nothing."""
+        single = verdict_of(reading)
+        if self._generation is not None and generation < self._generation:
+            return self._judgement(Verdict.CANNOT_TELL, Verdict.CANNOT_TELL, reading)
+        self._void_if_discontinuous(reading, at=at, generation=generation)
+        self._last_at = at
+        if single in (Verdict.FOREIGN, Verdict.MOVED):
+            self._wary = True
+        self._window.append((at, single))
+        verdict = self._sustained(single)
+        judgement = self._judgement(verdict, single, reading)
+        if verdict is Verdict.MATCH:
+            self._wary = False
+        self._watch(reading, single, at=at)
+        return judgement
+
+    def _void_if_discontinuous(self, reading: SceneReading, *, at: float, generation: int) -> None:
+        last = self._last_at
+        if (
+            generation != self._generation
+            or reading.view != self._view
+            or _jumped(reading)
+            or (last is not None and not 0 <= at - last <= GAP_VOIDS_S)
+        ):
+            self.broken(at)
+        self._generation, self._view = generation, reading.view
+
+    def _proof(self) -> tuple[int, float, bool]:
+        """Matches in the window that the rule looks at, the seconds they span, and whether anything speaks against."""
+        size = WARY_WINDOW if self._wary else WINDOW
+        looked_at = list(self._window)[-size:]
+        times = [at for at, verdict in looked_at if verdict is Verdict.MATCH]
+        spoiled = any(v in (Verdict.FOREIGN, Verdict.MOVED) for _, v in looked_at)
+        return len(times), (times[-1] - times[0] if times else 0.0), spoiled
+
+    def _sustained(self, single: Verdict) -> Verdict:
+        if single is not Verdict.MATCH:
+            return single
+        matches, span_s, spoiled = self._proof()
+        needed, needed_span_s = self._rule()
+        proven = matches >= needed and span_s >= needed_span_s and not spoiled
+        return Verdict.MATCH if proven else Verdict.CANNOT_TELL
+
+    def _rule(self) -> tuple[int, float]:
+        return (WARY_MATCHES, WARY_SPAN_S) if self._wary else (MATCHES, SPAN_S)
+
+    def _judgement(self, verdict: Verdict, single: Verdict, reading: SceneReading) -> Judgement:
+        matches, span_s, _ = self._proof()
+        needed, needed_span_s = self._rule()
+        moved = single is Verdict.MOVED
+        return Judgement(
+            verdict=verdict,
+            single=single,
+            jump=_jumped(reading),
+            wary=self._wary,
+            matches=matches,
+            needed=needed,
+            span_s=span_s,
+            needed_span_s=needed_span_s,
+            score=reading.score,
+            dx=reading.dx if moved else 0.0,
+            dy=reading.dy if moved else 0.0,
+        )
+
+    # ---- findings ----
+
+    def _watch(self, reading: SceneReading, single: Verdict, *, at: float) -> None:
+        if single is Verdict.MOVED:
+            self._shifts.append((reading.dx, reading.dy))
+        still_s = self._still_for(reading, at=at)
+        signs = _signs(reading, single, still_s=still_s)
+        for key, standing in self._standing.items():
+            sign = signs.get(key)
+            if sign is not None:
+                self._settle(key, standing, reading, present=sign, at=at, still_s=still_s)
+
+    def _settle(
+        self, key: FindingKey, standing: _Standing, reading: SceneReading, *, present: bool, at: float, still_s: float
+    ) -> None:
+        # Whether references exist is a fact about files, not a measurement: no need to look three times.
+        settle = 1 if key is FindingKey.VIEW_NOT_COMMISSIONED else SETTLE
+        if present:
+            standing.first_at = at if standing.seen == 0 else standing.first_at
+            standing.seen, standing.unseen = standing.seen + 1, 0
+            if standing.seen >= settle and standing.finding is None:
+                evidence = self._evidence(key, reading, still_s=still_s)
+                standing.finding = ViewFinding(key=key, since_at=standing.first_at, evidence=evidence)
+            return
+        standing.unseen += 1
+        if standing.finding is None or standing.unseen >= settle:
+            standing.seen, standing.finding = 0, None
+
+    def _still_for(self, reading: SceneReading, *, at: float) -> float:
+        if not reading.change <= STILL_SHARE:
+            self._still_since = None
+        elif self._still_since is None:
+            self._still_since = at
+        return 0.0 if self._still_since is None else at - self._still_since
+
+    def _evidence(
+        self, key: FindingKey, reading: SceneReading, *, still_s: float
+    ) -> tuple[tuple[str, float], ...]:
+        if key is FindingKey.VIEW_MOVED:
+            dx, dy = median(x for x, _ in self._shifts), median(y for _, y in self._shifts)
+            share = 100 * math.hypot(dx, dy) / SCALED_WIDTH
+            return (("dx_px", round(dx, 1)), ("dy_px", round(dy, 1)), ("percent_of_width", round(share, 1)))
+        return tuple(
+            (name, round(value, 3))
+            for name, value in _NUMBERS[key](reading, still_s)
+            if math.isfinite(value)
+        )
+
+
+def _jumped(reading: SceneReading) -> bool:
+    return not reading.change < JUMP_SHARE  # not a number counts as a jump
+
+
+def _signs(reading: SceneReading, single: Verdict, *, still_s: float) -> dict[FindingKey, bool]:
+    """For each finding that this reading says something about: is it there?"""
+    key = FindingKey
+    if not reading.view:
+        return {key.VIEW_NOT_COMMISSIONED: True}
+    seen = reading.unusable is None
+    frozen = reading.same_bits >= FROZEN_BITS or still_s >= STILL_FOR_S
+    signs = {
+        key.VIEW_NOT_COMMISSIONED: False,
+        key.VIEW_DARK: reading.unusable is Unusable.DARK,
+        key.VIEW_COVERED: reading.unusable is Unusable.COVERED,
+        # What cannot be judged for a reason of its own gets that reason, and not "unsure" beside it.
+        key.VIEW_UNSURE: single is Verdict.CANNOT_TELL
+        and not frozen
+        and reading.unusable not in (Unusable.DARK, Unusable.COVERED),
+    }
+    if reading.unusable is not Unusable.NOT_A_PICTURE:
+        signs[key.VIEW_FROZEN] = frozen
+    if single in (Verdict.MATCH, Verdict.FOREIGN, Verdict.MOVED):
+        signs[key.VIEW_FOREIGN] = single is Verdict.FOREIGN
+        signs[key.VIEW_MOVED] = single is Verdict.MOVED
+    if seen and single in (Verdict.MATCH, Verdict.CANNOT_TELL):
+        # Another scene has a sharpness of its own: only of this view, or perhaps this view, can it be said.
+        signs[key.VIEW_BLURRED] = reading.sharpness < BLURRED_BELOW
+    return signs
+
+
+def _match_numbers(reading: SceneReading, _: float) -> tuple[tuple[str, float], ...]:
+    return (
+        ("score", reading.score),
+        ("z", reading.z),
+        ("tiles", float(reading.tiles)),
+        ("cells", float(reading.cells)),
+        ("ncc", reading.ncc),
+    )
+
+
+_NUMBERS: Final = {
+    FindingKey.VIEW_NOT_COMMISSIONED: lambda _r, _s: (),
+    FindingKey.VIEW_DARK: lambda r, _s: (("mean_grey", r.mean_grey), ("dark_share", r.dark_share)),
+    FindingKey.VIEW_COVERED: lambda r, _s: (("mean_grey", r.mean_grey), ("sharpness", r.sharpness)),
+    FindingKey.VIEW_BLURRED: lambda r, _s: (("sharpness", r.sharpness),),
+    FindingKey.VIEW_FROZEN: lambda r, s: (("same_pictures", float(r.same_bits)), ("still_s", s)),
+    FindingKey.VIEW_FOREIGN: _match_numbers,
+    FindingKey.VIEW_UNSURE: lambda r, s: (*_match_numbers(r, s), ("blown_share", r.blown_share)),
+}
+
+_WATCHED: Final = (
+    FindingKey.VIEW_NOT_COMMISSIONED,
+    FindingKey.VIEW_FOREIGN,
+    FindingKey.VIEW_MOVED,
+    FindingKey.VIEW_DARK,
+    FindingKey.VIEW_COVERED,
+    FindingKey.VIEW_BLURRED,
+    FindingKey.VIEW_FROZEN,
+    FindingKey.VIEW_UNSURE,
+)

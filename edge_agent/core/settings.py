@@ -1,0 +1,171 @@
+"""What a box was told in its box.toml, as frozen values.
+
+Promise: a `Settings` that exists is sound; config.py names every fault of a file before one is built.
+Not its job: reading files. Paths are absolute strings, secrets are read where they are used.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """Where the box stands. Each part is one MQTT topic level: a-z, 0-9, '-', at most 48 characters."""
+
+    kelurahan: str
+    rw: str
+    rt: str
+    box: str
+
+
+class Settlement(Enum):
+    """Whose word lets a record be deleted: the hub's watermark, or a broker's PUBACK."""
+
+    WATERMARK = "watermark"
+    BROKER = "broker"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecretRef:
+    """Where a secret lies: exactly one of a file and a systemd credential name. Never the secret itself."""
+
+    file: str | None = None
+    credential: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tls:
+    """Mutual TLS: PEM files."""
+
+    ca_file: str
+    certificate_file: str
+    key: SecretRef
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hub:
+    """The city's MQTT side. `tls` is None only for a loopback address."""
+
+    host: str
+    port: int
+    tls: Tls | None
+    settle: Settlement = Settlement.WATERMARK
+    order_key_file: str | None = (
+        None  # the hub's public Ed25519 key (PEM); None = no order is obeyed
+    )
+
+
+class CameraKind(Enum):
+    """How a camera is read."""
+
+    RTSP = "rtsp"
+    HTTP = "http"
+    V4L2 = "v4l2"
+    CLIP = "clip"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Camera:
+    """One camera.
+
+    `source`: RTSP or HTTP URL without credentials; a /dev/video path for v4l2; an absolute path for clip.
+    """
+
+    id: str
+    name: str
+    kind: CameraKind
+    source: str
+    username: str | None = None
+    password: SecretRef | None = None
+    period_s: float = 10.0  # one picture every so many seconds
+
+
+class SparePair(Enum):
+    """Whether a cable type leaves a pair free for a supervised loop."""
+
+    FREE = "free"
+    NONE = "none"  # every conductor carries picture or power
+    POE = "poe"  # a PoE source may put 48 V on any pair: never a loop
+
+
+# Types a technician can buy; words.py names each and what to bring with it.
+CABLES: Final[Mapping[str, SparePair]] = {
+    "cat5e-outdoor": SparePair.FREE,  # baluns and 12 V, or 100BASE-TX with the camera powered on its pole
+    "cat6-outdoor": SparePair.FREE,
+    "cat5e-poe": SparePair.POE,
+    "cat6-poe": SparePair.POE,
+    "rg59": SparePair.NONE,
+    "rg59-power": SparePair.NONE,
+    "rg59-pair": SparePair.FREE,  # a two-core wire laid beside it for the loop
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """The cable run from the box to a camera, and the pin of its supervised pair (None = none fitted)."""
+
+    camera: str
+    cable: str  # one of CABLES
+    length_m: float
+    place: str = ""  # where the camera end is: pole, address
+    loop_pin: int | None = None  # BCM number, LOW = closed (opto-coupler of WIRING.md section 5)
+
+
+class SwitchKind(Enum):
+    """The privacy input fitted to the box."""
+
+    LATCHING = "latching"  # NC and NO contacts on two pins
+    NONE = "none"  # only where the RT agreed in writing; the hub is told
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Privacy:
+    """The switch, its lamps and what a press destroys."""
+
+    switch: SwitchKind
+    nc_pin: int = 17
+    no_pin: int = 27
+    lamp_private_pin: int | None = 23
+    lamp_live_pin: int | None = 22
+    purge_s: float = 60.0  # 0..600
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Journal:
+    """Where records wait and how much they may take."""
+
+    folder: str = "/var/lib/edge-agent/journal"
+    quota_bytes: int = 2_000_000_000
+    disk_floor_bytes: int = 500_000_000  # never leave less free on that file system
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """When the box itself is a finding."""
+
+    cpu_celsius_max: float = 80.0
+    disk_free_min_bytes: int = 1_000_000_000
+    memory_used_max_percent: float = 90.0
+    report_s: float = 300.0  # one metrics record every so many seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything, cross-checked."""
+
+    identity: Identity
+    hub: Hub
+    privacy: Privacy
+    cameras: tuple[Camera, ...] = ()
+    runs: tuple[Run, ...] = ()
+    journal: Journal = field(default_factory=Journal)
+    health: Health = field(default_factory=Health)
+    views_folder: str = "/var/lib/edge-agent/views"  # commissioned references
+    status_socket: str = "/run/edge-agent/status.sock"
+    simulated: bool = False  # set by the demo and `run --simulate`, never by a file

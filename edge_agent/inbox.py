@@ -1,0 +1,68 @@
+"""The one door into the agent: every thread posts here, one thread takes.
+
+Promises: events come out in the order they went in; a newer picture of a camera replaces one that still waits, so a slow
+core sees fresh pictures and memory stays bounded; everything else is never dropped. `post` never blocks.
+Not its job: deciding anything.
+"""
+
+import threading
+from collections import deque
+from typing import Final
+
+from edge_agent.clock import Clock
+from edge_agent.core.messages import Event, PictureTaken, Tick
+
+# Edges, answers and orders are small and rare; this many waiting means that the owner thread hangs, and the watchdog
+# ends the process long before memory would.
+ALARM_DEPTH: Final = 10_000
+
+
+class Inbox:
+    """A queue with one slot per camera for pictures. Any thread may post; the owner thread takes."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._ready = threading.Condition()
+        self._waiting: deque[Event | str] = deque()  # a camera id stands for its newest picture
+        self._pictures: dict[str, PictureTaken] = {}
+        self._closed = False
+
+    def post(self, event: Event) -> None:
+        """Leave *event*. Any thread, signal handlers excepted; never blocks; ignored after `close`."""
+        with self._ready:
+            if self._closed:
+                return
+            if isinstance(event, PictureTaken):
+                if event.camera not in self._pictures:
+                    self._waiting.append(event.camera)
+                self._pictures[event.camera] = event
+            else:
+                self._waiting.append(event)
+            self._ready.notify()
+
+    def take(self, *, until: float) -> Event | None:
+        """Wait for the next event; a `Tick` when `until` (seconds since boot) passes; None after `close`."""
+        with self._ready:
+            while not self._waiting and not self._closed:
+                left_s = until - self._clock.now()
+                if left_s <= 0:
+                    return Tick()
+                self._ready.wait(left_s)
+            if self._closed:
+                return None
+            head = self._waiting.popleft()
+            return self._pictures.pop(head) if isinstance(head, str) else head
+
+    def forget_pictures(self) -> None:
+        """Drop every picture that waits (privacy). Any thread."""
+        with self._ready:
+            self._pictures.clear()
+            self._waiting = deque(item for item in self._waiting if not isinstance(item, str))
+
+    def close(self) -> None:
+        """Wake the taker with None, for good."""
+        with self._ready:
+            self._closed = True
+            self._waiting.clear()
+            self._pictures.clear()
+            self._ready.notify_all()

@@ -1,0 +1,11 @@
+"""What every test gets: Hypothesis profiles, and sockets only where a marker asks for them."""
+
+import os
+
+from hypothesis import settings
+
+# `ci` finds the same examples each time, so that green is repeatable; `hunt` looks further, by hand, before a release:
+# HYPOTHESIS_PROFILE=hunt make test
+settings.register_profile("ci", max_examples=200, deadline=None, derandomize=True)
+settings.register_profile("hunt", max_examples=10_000, deadline=None, print_blob=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))

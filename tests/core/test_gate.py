@@ -1,0 +1,188 @@
+"""The gate's table, and what no sequence of events may ever bring about."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge_agent.core.gate import BRACKET_S, DOUBT_S, TABLE, Cause, Gate, Released, State
+from tests.support.build import picture
+
+ANY_CAUSE = st.sampled_from(Cause)
+
+
+def opened(*, at: float = 0.0) -> Gate:
+    gate = Gate("gate", at=at)
+    gate.move(Cause.SIGNAL_BACK, at=at)
+    gate.move(Cause.PROVEN, at=at)
+    return gate
+
+
+def test_the_table_is_full():
+    assert set(TABLE) == {(state, cause) for state in State for cause in Cause}
+
+
+def test_only_proof_opens_and_only_from_held():
+    opening = {
+        (s, c) for (s, c), after in TABLE.items() if after is State.OPEN and s is not State.OPEN
+    }
+    assert opening == {(State.HELD, Cause.PROVEN)}
+
+
+def test_only_the_switch_ends_private():
+    assert {c for c in Cause if TABLE[State.PRIVATE, c] is not State.PRIVATE} == {Cause.PRIVACY_OFF}
+
+
+def test_privacy_wins_from_every_state():
+    assert {TABLE[state, Cause.PRIVACY_ON] for state in State} == {State.PRIVATE}
+
+
+def test_after_privacy_every_camera_proves_itself_again():
+    assert TABLE[State.PRIVATE, Cause.PRIVACY_OFF] is State.CLOSED
+
+
+def test_it_starts_closed():
+    assert Gate("gate", at=5.0).state is State.CLOSED
+
+
+def test_nobody_else_makes_a_released_picture():
+    with pytest.raises(PermissionError, match="Gate alone"):
+        Released(object(), picture(), {})
+
+
+def test_a_released_picture_does_not_print_itself():
+    gate = opened()
+    gate.offer(picture(taken_at=1.0, jpeg=b"street"), matches=True, wanted=True, at=1.0)
+    released = gate.offer(picture(taken_at=3.0), matches=True, wanted=True, at=3.0)
+    assert released is not None
+    assert "street" not in repr(released)
+    assert released.jpeg == b"street"
+    assert released.data()["closing_score"] == 2.0
+
+
+def test_a_picture_waits_for_the_next_match():
+    gate = opened()
+    assert gate.offer(picture(taken_at=1.0), matches=True, wanted=True, at=1.0) is None
+    released = gate.offer(picture(taken_at=3.0), matches=True, wanted=True, at=3.0)
+    assert released is not None
+    assert released.taken_at == 1.0
+
+
+def test_a_picture_that_is_not_wanted_closes_a_bracket_but_never_leaves():
+    gate = opened()
+    gate.offer(picture(taken_at=1.0), matches=True, wanted=True, at=1.0)
+    assert gate.offer(picture(taken_at=3.0), matches=True, wanted=False, at=3.0) is not None
+    assert gate.offer(picture(taken_at=5.0), matches=True, wanted=True, at=5.0) is None
+
+
+def test_a_doubtful_picture_between_two_matches_destroys_the_one_that_waits():
+    gate = opened()
+    gate.offer(picture(taken_at=1.0), matches=True, wanted=True, at=1.0)
+    assert gate.offer(picture(taken_at=3.0), matches=False, wanted=True, at=3.0) is None
+    assert gate.offer(picture(taken_at=5.0), matches=True, wanted=True, at=5.0) is None
+
+
+@pytest.mark.parametrize("cause", [c for c in Cause if TABLE[State.OPEN, c] is not State.OPEN])
+def test_a_break_destroys_what_waits(cause: Cause):
+    gate = opened()
+    gate.offer(picture(taken_at=1.0), matches=True, wanted=True, at=1.0)
+    gate.move(cause, at=2.0)
+    for again in (Cause.PRIVACY_OFF, Cause.SIGNAL_BACK, Cause.PROVEN):
+        gate.move(again, at=2.5)
+    assert gate.is_open
+    assert gate.offer(picture(taken_at=3.0), matches=True, wanted=True, at=3.0) is None
+
+
+def test_a_picture_is_not_proven_by_another_connection_or_much_later():
+    gate = opened()
+    gate.offer(picture(taken_at=1.0, generation=1), matches=True, wanted=True, at=1.0)
+    assert (
+        gate.offer(picture(taken_at=2.0, generation=2), matches=True, wanted=True, at=2.0) is None
+    )
+    late = 2.0 + BRACKET_S + 0.1
+    assert (
+        gate.offer(picture(taken_at=late, generation=2), matches=True, wanted=True, at=late) is None
+    )
+    soon = late + BRACKET_S
+    assert gate.offer(picture(taken_at=soon, generation=2), matches=True, wanted=True, at=soon)
+
+
+def test_time_running_backwards_proves_nothing():
+    gate = opened()
+    gate.offer(picture(taken_at=9.0), matches=True, wanted=True, at=9.0)
+    assert gate.offer(picture(taken_at=8.0), matches=True, wanted=True, at=9.5) is None
+
+
+def test_anothers_picture_is_refused():
+    gate = opened()
+    gate.offer(picture(taken_at=1.0), matches=True, wanted=True, at=1.0)
+    assert (
+        gate.offer(picture(camera="other", taken_at=2.0), matches=True, wanted=True, at=2.0) is None
+    )
+    assert gate.offer(picture(taken_at=3.0), matches=True, wanted=True, at=3.0) is None
+
+
+def test_doubt_has_an_end():
+    gate = opened(at=10.0)
+    assert gate.doubt_expires_at() == 10.0 + DOUBT_S
+    gate.offer(picture(taken_at=50.0), matches=True, wanted=True, at=50.0)
+    gate.offer(picture(taken_at=60.0), matches=False, wanted=True, at=60.0)
+    assert gate.doubt_expires_at() == 50.0 + DOUBT_S
+    moved = gate.move(Cause.DOUBT_EXPIRED, at=170.0)
+    assert moved is not None
+    assert (moved.before, moved.after, gate.since, gate.cause) == (
+        State.OPEN,
+        State.HELD,
+        170.0,
+        Cause.DOUBT_EXPIRED,
+    )
+    assert gate.doubt_expires_at() is None
+
+
+def test_a_break_while_nothing_moves_still_says_why():
+    gate = Gate("gate", at=0.0)
+    gate.move(Cause.SIGNAL_BACK, at=1.0)
+    assert gate.move(Cause.FOREIGN, at=2.0) is None
+    assert gate.cause is Cause.FOREIGN
+    assert gate.since == 1.0
+
+
+@given(st.lists(st.tuples(ANY_CAUSE, st.booleans(), st.booleans()), max_size=60))
+def test_no_sequence_releases_a_picture_that_was_not_bracketed_by_matches(steps):
+    """Follow every picture by hand: it and its successor matched, with nothing but an open gate between."""
+    gate = Gate("gate", at=0.0)
+    previous_good = None
+    for number, (cause, matches, wanted) in enumerate(steps):
+        at = float(number)
+        before = gate.state
+        gate.move(cause, at=at)
+        if gate.state is not State.OPEN or before is not State.OPEN or cause is Cause.BROKEN:
+            previous_good = None
+        shown = picture(taken_at=at)
+        released = gate.offer(shown, matches=matches, wanted=wanted, at=at)
+        good = gate.state is State.OPEN and matches
+        if released is not None:
+            assert previous_good is not None
+            assert released.taken_at == previous_good
+            assert good
+        previous_good = at if good and wanted else None
+
+
+@given(st.lists(ANY_CAUSE, max_size=80))
+def test_no_sequence_opens_a_gate_without_proof_after_the_last_break(causes):
+    gate = Gate("gate", at=0.0)
+    proven = False
+    seen = False
+    private = False
+    for at, cause in enumerate(causes):
+        gate.move(cause, at=float(at))
+        private = (private or cause is Cause.PRIVACY_ON) and cause is not Cause.PRIVACY_OFF
+        if cause in {Cause.SIGNAL_LOST, Cause.PRIVACY_ON}:
+            seen = False
+        if cause is Cause.SIGNAL_BACK and not private:
+            seen = True
+        if cause is Cause.PROVEN:
+            proven = proven or (seen and not private)
+        elif cause is not Cause.DOUBT:
+            proven = False
+        assert gate.is_open == proven
+        assert (gate.state is State.PRIVATE) == private

@@ -1,0 +1,353 @@
+"""One camera through its days: what it takes to release a picture, and what ends it at once."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge_agent.core.gate import State
+from edge_agent.core.health import Findings
+from edge_agent.core.messages import (
+    CameraLost,
+    Cause,
+    Command,
+    FindingKey,
+    Keep,
+    KeepPicture,
+    LoopRead,
+    Rank,
+    Record,
+    Say,
+    SceneReading,
+    SetPeriod,
+    Unusable,
+)
+from edge_agent.core.settings import Camera, CameraKind, Run
+from edge_agent.core.watch import PATIENT_AFTER_S, PATIENT_PERIOD_S, SUSPENDED_PERIOD_S, Watch
+from tests.support.build import LIVING_ROOM, STREET, opened, picture
+
+RUN = Run(camera="gate", cable="cat5e", length_m=50.0, place="pole 3", loop_pin=20)
+DARK = replace(STREET, unusable=Unusable.DARK, score=0.0)
+
+
+def a_camera(period_s: float = 5.0) -> Camera:
+    return Camera(
+        id="gate",
+        name="Gapura",
+        kind=CameraKind.RTSP,
+        source="rtsp://10.0.0.9/1",
+        period_s=period_s,
+    )
+
+
+class Street:
+    """Plays one camera's events and collects what follows."""
+
+    def __init__(self, *, run: Run | None = None, period_s: float = 5.0) -> None:
+        self.findings = Findings()
+        self.watch = Watch(a_camera(period_s), run, self.findings, at=0.0)
+        self.at = 0.0
+        self.done: list[Command] = []
+        self.generation = 0
+        self.do(self.watch.private(True, at=0.0))
+        self.do(self.watch.private(False, at=0.0))
+        if run is not None:
+            self.loop(closed=True)
+
+    def do(self, commands: Sequence[Command]) -> None:
+        self.done += commands
+
+    def connect(self) -> None:
+        self.generation += 1
+        self.do(self.watch.opened(opened(generation=self.generation), at=self.at))
+
+    def lose(self, cause: Cause = Cause.NO_ANSWER) -> None:
+        lost = CameraLost(
+            camera="gate", generation=self.generation, cause=cause, detail="no answer in 5 s"
+        )
+        self.do(self.watch.lost(lost, at=self.at))
+
+    def loop(self, *, closed: bool | None) -> None:
+        self.do(self.watch.loop_read(LoopRead(camera="gate", closed=closed), at=self.at))
+
+    def show(
+        self, reading: SceneReading, count: int = 1, every_s: float = 2.0, jpeg: bytes = b"street"
+    ) -> None:
+        for _ in range(count):
+            self.at += every_s
+            shown = picture(
+                generation=self.generation, taken_at=self.at, reading=reading, jpeg=jpeg
+            )
+            self.do(self.watch.picture(shown, at=self.at))
+            self.do(self.watch.timed(at=self.at))
+
+    def wait(self, seconds: float) -> None:
+        self.at += seconds
+        self.do(self.watch.timed(at=self.at))
+
+    @property
+    def released(self) -> list[bytes]:
+        return [c.picture.jpeg for c in self.done if isinstance(c, KeepPicture)]
+
+    @property
+    def records(self) -> list[Record]:
+        return [c.record for c in self.done if isinstance(c, Keep)]
+
+    def found(self, key: FindingKey) -> list[str]:
+        return [r.kind for r in self.records if r.data.get("key") == key.value]
+
+    @property
+    def period_s(self) -> float:
+        return [c.period_s for c in self.done if isinstance(c, SetPeriod)][-1]
+
+
+def open_street(**arguments: object) -> Street:
+    street = Street(**arguments)  # type: ignore[arg-type]
+    street.connect()
+    street.show(STREET, 6)
+    assert street.watch.gate.is_open
+    return street
+
+
+def test_a_street_is_released_after_a_sustained_match():
+    street = Street()
+    street.connect()
+    street.show(STREET, 4)
+    assert street.released == []
+    street.show(STREET, 6)
+    assert street.released
+    assert street.watch.right_scene is True
+
+
+def test_december_2024_taken_home_without_a_loop():
+    street = open_street()
+    before = len(street.released)
+    street.lose()
+    assert street.watch.gate.state is State.CLOSED
+    street.at += 3600.0
+    street.connect()
+    street.show(LIVING_ROOM, 200, jpeg=b"sofa")
+    assert b"sofa" not in street.released
+    assert len(street.released) == before
+    assert street.found(FindingKey.VIEW_FOREIGN) == ["finding.opened"]
+    assert street.watch.right_scene is False
+    street.lose()
+    assert street.findings.has(FindingKey.VIEW_FOREIGN, "gate")
+    street.at += 600.0
+    street.connect()
+    back_at = street.at
+    while len(street.released) == before:
+        street.show(STREET)
+        assert street.at - back_at <= 60.0
+    assert street.found(FindingKey.VIEW_FOREIGN) == ["finding.opened", "finding.closed"]
+    assert street.found(FindingKey.CAMERA_NO_ANSWER) == ["finding.opened", "finding.closed"] * 2
+
+
+def test_with_a_loop_the_picture_does_not_matter():
+    street = open_street(run=RUN)
+    before = len(street.released)
+    street.loop(closed=False)
+    assert street.watch.gate.state is State.HELD
+    street.lose()
+    street.wait(60.0)
+    street.connect()
+    street.show(STREET, 50)
+    assert len(street.released) == before
+    assert street.found(FindingKey.CABLE_OPEN) == ["finding.opened"]
+    assert street.found(FindingKey.CABLE_CAMERA_TAKEN) == ["finding.opened"]
+    street.loop(closed=True)
+    street.wait(4.0)
+    assert street.found(FindingKey.CABLE_OPEN) == ["finding.opened", "finding.closed"]
+    assert street.found(FindingKey.CABLE_CAMERA_TAKEN) == ["finding.opened"]
+    street.show(STREET, 12)
+    assert len(street.released) > before
+    assert street.found(FindingKey.CABLE_CAMERA_TAKEN) == ["finding.opened", "finding.closed"]
+
+
+def test_a_loop_that_opens_under_a_running_picture_is_no_theft_but_holds():
+    street = open_street(run=RUN)
+    street.loop(closed=False)
+    before = len(street.released)
+    street.show(STREET, 50)
+    assert len(street.released) == before
+    assert street.found(FindingKey.CABLE_CAMERA_TAKEN) == []
+    assert street.watch.cable == "open"
+
+
+def test_the_work_order_is_kept_for_good_and_says_what_to_bring():
+    street = open_street(run=RUN)
+    street.loop(closed=False)
+    street.wait(2.0)
+    order = next(r for r in street.records if r.data.get("key") == "cable_open")
+    assert order.rank is Rank.AUDIT
+    assert order.data["evidence"]["bring_m"] == 55
+
+
+def test_one_foreign_picture_closes_at_once_and_what_waited_is_gone():
+    street = open_street()
+    released = len(street.released)
+    street.show(LIVING_ROOM, jpeg=b"sofa")
+    assert street.watch.gate.state is State.HELD
+    street.show(STREET, 4)
+    assert len(street.released) == released
+
+
+def test_another_size_codec_or_commissioning_starts_all_over():
+    for change in ({"width": 640}, {"codec": "hevc"}, {"reading": replace(STREET, view="view-2")}):
+        street = open_street()
+        street.at += 2.0
+        shown = picture(generation=1, taken_at=street.at, **change)  # type: ignore[arg-type]
+        street.do(street.watch.picture(shown, at=street.at))
+        assert street.watch.gate.state is State.HELD, change
+
+
+def test_a_jump_in_the_picture_asks_for_proof_again():
+    street = open_street()
+    street.show(replace(STREET, change=0.9))
+    assert street.watch.gate.state is State.HELD
+
+
+def test_darkness_keeps_an_open_gate_open_for_a_bounded_time_and_releases_nothing():
+    street = open_street()
+    street.show(STREET, 2, every_s=5.0)
+    released = len(street.released)
+    street.show(DARK, 10, every_s=5.0)
+    assert street.watch.gate.is_open
+    street.show(DARK, 20, every_s=5.0)
+    assert street.watch.gate.state is State.HELD
+    assert len(street.released) == released
+    assert street.found(FindingKey.VIEW_DARK) == ["finding.opened"]
+
+
+def test_doubt_expires_without_any_picture_too():
+    street = open_street()
+    due = street.watch.deadline(at=street.at)
+    street.wait(due - street.at)
+    assert street.watch.gate.state is State.HELD
+
+
+def test_pictures_leave_at_their_period_although_the_view_is_checked_more_often():
+    street = open_street(period_s=60.0)
+    start, before = street.at, len(street.released)
+    assert street.period_s == 20.0
+    street.show(STREET, 60, every_s=20.0)
+    released = len(street.released) - before
+    assert abs(released - (street.at - start) / 60.0) <= 1
+
+
+def test_a_fast_period_is_kept_to():
+    street = open_street(period_s=5.0)
+    assert street.period_s == 5.0
+    before = len(street.released)
+    street.show(STREET, 100, every_s=5.0)
+    assert len(street.released) - before >= 99
+
+
+def test_suspended_by_the_city_the_street_stays_covered_sparsely():
+    street = open_street(period_s=5.0)
+    street.do(street.watch.suspend(True, at=street.at))
+    start, before = street.at, len(street.released)
+    street.show(STREET, 60, every_s=20.0)
+    assert abs(len(street.released) - before - (street.at - start) / SUSPENDED_PERIOD_S) <= 1
+    street.do(street.watch.suspend(False, at=street.at))
+    assert street.period_s == 5.0
+
+
+def test_a_camera_that_is_held_for_long_is_looked_at_less_often():
+    street = Street()
+    street.connect()
+    street.show(LIVING_ROOM, 5)
+    assert street.period_s == 2.0
+    street.show(LIVING_ROOM, int(PATIENT_AFTER_S / 2))
+    assert street.period_s == PATIENT_PERIOD_S
+
+
+def test_privacy_forgets_everything_and_proof_starts_again():
+    street = open_street()
+    street.do(street.watch.private(True, at=street.at))
+    assert street.watch.gate.state is State.PRIVATE
+    street.do(street.watch.private(False, at=street.at))
+    assert street.watch.gate.state is State.CLOSED
+    street.connect()
+    before = len(street.released)
+    street.show(STREET, 4)
+    assert len(street.released) == before
+
+
+def test_a_loss_is_said_once_however_often_it_is_reported():
+    street = open_street()
+    for _ in range(5):
+        street.lose()
+        street.at += 10
+    assert street.found(FindingKey.CAMERA_NO_ANSWER) == ["finding.opened"]
+    lines = [c for c in street.done if isinstance(c, Say) and "camera lost" in c.text]
+    assert len(lines) == 1
+    street.lose(Cause.UNAUTHORISED)
+    assert street.found(FindingKey.CAMERA_NO_ANSWER) == ["finding.opened", "finding.closed"]
+    assert street.found(FindingKey.CAMERA_UNAUTHORISED) == ["finding.opened"]
+
+
+def test_every_change_of_the_gate_is_a_record_of_the_first_class():
+    street = open_street()
+    changes = [r for r in street.records if r.kind == "gate.changed"]
+    assert [r.data["after"] for r in changes][-2:] == ["held", "open"]
+    assert all(r.rank is Rank.AUDIT for r in changes)
+
+
+STEP = st.sampled_from(
+    [
+        "street",
+        "room",
+        "dark",
+        "moved",
+        "jump",
+        "lose",
+        "connect",
+        "open",
+        "close",
+        "unread",
+        "press",
+        "release",
+    ]
+)
+
+
+@given(st.lists(STEP, max_size=120), st.booleans())
+def test_no_life_of_a_camera_releases_a_room_or_anything_while_the_loop_is_open_or_private(
+    steps, has_loop
+):
+    street = Street(run=RUN if has_loop else None)
+    loop_open = private = connected = False
+    for step in steps:
+        before = len(street.released)
+        match step:
+            case "street" | "room" | "dark" | "moved" | "jump" if connected and not private:
+                reading = {
+                    "street": STREET,
+                    "room": LIVING_ROOM,
+                    "dark": DARK,
+                    "moved": replace(STREET, elsewhere=True),
+                    "jump": replace(
+                        LIVING_ROOM, score=1.4
+                    ),  # a room that looks like the street, once
+                }[step]
+                street.show(reading, jpeg=step.encode())
+            case "lose":
+                connected = False
+                street.lose()
+            case "connect" if not private:
+                connected = True
+                street.connect()
+            case "open" | "close" | "unread" if has_loop:
+                loop_open = step == "open"
+                street.loop(closed={"open": False, "close": True, "unread": None}[step])
+            case "press" | "release":
+                private, connected = step == "press", False
+                street.do(street.watch.private(private, at=street.at))
+            case _:
+                street.wait(1.0)
+        if loop_open or private or not connected:
+            assert len(street.released) == before
+        assert street.watch.gate.is_open <= (connected and not private and not loop_open)
+    assert set(street.released) <= {b"street"}

@@ -1,0 +1,786 @@
+"""A technician's file: sound, or every fault of it at once, and never a secret on the screen."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+import tomli
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from edge_agent import config
+from edge_agent.config import (
+    ConfigError,
+    SecretError,
+    check,
+    load,
+    main_check,
+    read_secret,
+    secret_path,
+)
+from edge_agent.core.settings import CameraKind, SecretRef, Settings, Settlement, SwitchKind
+
+EXAMPLE = Path(__file__).parents[1] / "docs" / "box.example.toml"
+SECRET = "hunter2-rahasia"
+
+SOUND = """
+[identity]
+kelurahan = "kuningan"
+rw = "03"
+rt = "05"
+box = "box-1"
+[hub]
+host = "127.0.0.1"
+[[camera]]
+id = "gate"
+name = "Gate"
+kind = "rtsp"
+url = "rtsp://192.168.1.64/main"
+[[camera]]
+id = "bridge"
+kind = "http"
+url = "http://192.168.1.65/snap.jpg"
+[[run]]
+camera = "gate"
+cable = "cat5e-outdoor"
+length_m = 50
+loop_pin = 5
+[privacy]
+switch = "latching"
+"""
+
+
+@pytest.fixture(autouse=True)
+def no_service(monkeypatch):
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+
+
+def write(folder: Path, text: str) -> str:
+    path = folder / "box.toml"
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+def faults(folder: Path, text: str) -> dict[str, config.ConfigFault]:
+    with pytest.raises(ConfigError) as caught:
+        load(write(folder, text))
+    assert SECRET not in str(caught.value)
+    found = {fault.where.removeprefix("box.toml: "): fault for fault in caught.value.faults}
+    assert len(found) == len(caught.value.faults), "two faults at one place"
+    for fault in caught.value.faults:
+        assert fault.found
+        assert fault.allowed
+        assert fault.remedy
+    return found
+
+
+def only_fault(folder: Path, text: str) -> config.ConfigFault:
+    (fault,) = faults(folder, text).values()
+    return fault
+
+
+def secret_file(
+    folder: Path, name: str = "camera.password", text: str = SECRET + "\n", mode: int = 0o640
+) -> Path:
+    path = folder / name
+    path.write_text(text)
+    path.chmod(mode)
+    return path
+
+
+def pem(folder: Path, name: str, label: str, mode: int = 0o644) -> Path:
+    return secret_file(
+        folder, name, f"-----BEGIN {label}-----\nAAAA\n-----END {label}-----\n", mode
+    )
+
+
+# ---- sound files ----
+
+
+def test_the_example_is_sound_as_it_stands():
+    result = check(str(EXAMPLE))
+    assert (result.exit_code, result.faults) == (0, ())
+    assert result.settings is not None
+    assert [camera.id for camera in result.settings.cameras] == ["gang-mawar", "jalan-melati"]
+    assert result.settings.cameras[1].source == (
+        "http://192.168.1.10/ISAPI/ContentMgmt/StreamingProxy/channels/201/picture"
+    )
+    assert result.settings.runs[0].loop_pin == 5
+
+
+def test_the_examples_other_lines_are_sound_too(tmp_path):
+    text = EXAMPLE.read_text(encoding="utf-8")
+    text = text.replace('host = "127.0.0.1"\nport = 1883\n', "")
+    text = re.sub(r"(?m)^#:", "", text)
+    for name, label in (
+        ("hub-ca.pem", "CERTIFICATE"),
+        ("box.pem", "CERTIFICATE"),
+        ("hub-orders.pem", "PUBLIC KEY"),
+    ):
+        pem(tmp_path, name, label)
+    pem(tmp_path, "box.key", "PRIVATE KEY", 0o600)
+    found = load(write(tmp_path, text))
+    assert found.hub.tls is not None
+    assert found.hub.tls.ca_file == str(tmp_path / "hub-ca.pem")
+    assert found.hub.tls.key == SecretRef(file=str(tmp_path / "box.key"))
+    assert found.hub.order_key_file == str(tmp_path / "hub-orders.pem")
+    assert found.hub.port == 8883
+    assert found.cameras[2].kind is CameraKind.V4L2
+
+
+def test_a_short_file_gets_the_usual_values(tmp_path):
+    found = load(write(tmp_path, SOUND))
+    assert found.hub.settle is Settlement.WATERMARK
+    assert (found.hub.port, found.hub.tls, found.hub.order_key_file) == (1883, None, None)
+    assert found.cameras[1].name == "bridge"
+    assert found.cameras[0].period_s == 10
+    assert (found.privacy.nc_pin, found.privacy.no_pin) == (17, 27)
+    assert (found.privacy.lamp_private_pin, found.privacy.lamp_live_pin) == (23, 22)
+    assert found.journal.quota_bytes == 2_000_000_000
+    assert found.journal.disk_floor_bytes == 500_000_000
+    assert found.health.disk_free_min_bytes == 1_000_000_000
+    assert found.views_folder == "/var/lib/edge-agent/views"
+    assert found.status_socket == "/run/edge-agent/status.sock"
+    assert found.simulated is False
+
+
+def test_all_that_can_be_said_arrives(tmp_path):
+    secret_file(tmp_path)
+    extra = """
+lamp_private_pin = false
+lamp_live_pin = 24
+purge_s = 0
+[journal]
+folder = "j"
+quota_mb = 100
+disk_floor_mb = 60
+[health]
+cpu_celsius_max = 70
+disk_free_min_mb = 70
+memory_used_max_percent = 50.5
+report_s = 60
+[paths]
+views_folder = "../v"
+status_socket = "s.sock"
+"""
+    text = SOUND.replace(
+        'snap.jpg"',
+        'snap.jpg"\nusername = "agent"\npassword_file = "camera.password"\nperiod_s = 2.5',
+    )
+    found = load(write(tmp_path, text.replace("[hub]", '[hub]\nsettle = "broker"') + extra))
+    assert found.hub.settle is Settlement.BROKER
+    assert found.cameras[1].username == "agent"
+    assert found.cameras[1].password == SecretRef(file=str(tmp_path / "camera.password"))
+    assert found.cameras[1].period_s == 2.5
+    assert (found.privacy.lamp_private_pin, found.privacy.lamp_live_pin, found.privacy.purge_s) == (
+        None,
+        24,
+        0,
+    )
+    assert found.journal.folder == str(tmp_path / "j")
+    assert (found.journal.quota_bytes, found.journal.disk_floor_bytes) == (100_000_000, 60_000_000)
+    assert found.health.cpu_celsius_max == 70
+    assert found.health.disk_free_min_bytes == 70_000_000
+    assert (found.health.memory_used_max_percent, found.health.report_s) == (50.5, 60)
+    assert found.views_folder == str(tmp_path.parent / "v")
+    assert found.status_socket == str(tmp_path / "s.sock")
+
+
+def test_a_byte_order_mark_from_windows_is_no_fault(tmp_path):
+    path = tmp_path / "box.toml"
+    path.write_bytes(b"\xef\xbb\xbf" + SOUND.replace("\n", "\r\n").encode())
+    assert load(str(path)).identity.rw == "03"
+
+
+def test_without_a_switch_its_pins_are_free_for_others(tmp_path):
+    text = SOUND.replace('"latching"', '"none"').replace("loop_pin = 5", "loop_pin = 17")
+    found = load(write(tmp_path, text))
+    assert found.privacy.switch is SwitchKind.NONE
+    assert found.runs[0].loop_pin == 17
+
+
+@pytest.mark.parametrize(
+    ("kind", "preset", "channel", "source"),
+    [
+        ("http", "hikvision", 1, "http://10.0.0.9/ISAPI/Streaming/channels/101/picture"),
+        (
+            "http",
+            "hikvision-nvr",
+            12,
+            "http://10.0.0.9/ISAPI/ContentMgmt/StreamingProxy/channels/1201/picture",
+        ),
+        ("http", "dahua", 3, "http://10.0.0.9/cgi-bin/snapshot.cgi?channel=3"),
+        ("rtsp", "hikvision", 2, "rtsp://10.0.0.9/Streaming/Channels/201"),
+        ("rtsp", "dahua", 2, "rtsp://10.0.0.9/cam/realmonitor?channel=2&subtype=0"),
+    ],
+)
+def test_a_preset_spells_the_address(tmp_path, kind, preset, channel, source):
+    lines = f'kind = "{kind}"\npreset = "{preset}"\nhost = "10.0.0.9"\nchannel = {channel}'
+    text = SOUND.replace('kind = "http"\nurl = "http://192.168.1.65/snap.jpg"', lines)
+    assert load(write(tmp_path, text)).cameras[1].source == source
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.10", "::1", "localhost", "LocalHost"])
+def test_plain_tcp_is_for_the_box_itself(tmp_path, host):
+    assert load(write(tmp_path, SOUND.replace("127.0.0.1", host))).hub.tls is None
+
+
+# ---- one planted fault each ----
+
+PLANTED = [
+    # (replace, by, place, words that the fault must hold)
+    (
+        'kelurahan = "kuningan"',
+        'kelurahan = "Kuningan Timur"',
+        "identity.kelurahan",
+        "small letters",
+    ),
+    ('kelurahan = "kuningan"', 'kelurahan = "a/b"', "identity.kelurahan", "a to z"),
+    ('kelurahan = "kuningan"', 'kelurahan = "kuningan\\n"', "identity.kelurahan", "a to z"),
+    ('rw = "03"', "rw = 3", "identity.rw", 'rw = "3"'),
+    ('box = "box-1"', f'box = "{"b" * 49}"', "identity.box", "48"),
+    ('box = "box-1"', "", "identity.box", "nothing"),
+    (
+        '[identity]\nkelurahan = "kuningan"\nrw = "03"\nrt = "05"\nbox = "box-1"',
+        "",
+        "identity",
+        "[identity]",
+    ),
+    ('[hub]\nhost = "127.0.0.1"', "", "hub", "[hub]"),
+    ('[hub]\nhost = "127.0.0.1"', "[[hub]]", "hub", "[hub]"),
+    ('host = "127.0.0.1"', "", "hub.host", "nothing"),
+    ('host = "127.0.0.1"', 'host = "mqtt://hub"', "hub.host", "without mqtt"),
+    ('host = "127.0.0.1"', 'host = "1.2.3"', "hub.host", "IP address"),
+    ('host = "127.0.0.1"', 'host = "hub.example.org"', "hub.ca_file", "mutual TLS"),
+    ('host = "127.0.0.1"', 'host = "192.168.1.2"', "hub.ca_file", "mutual TLS"),
+    ('host = "127.0.0.1"', 'host = "127.0.0.1"\nport = 0', "hub.port", "1 to 65535"),
+    ('host = "127.0.0.1"', 'host = "127.0.0.1"\nport = "1883"', "hub.port", "without quotes"),
+    ('host = "127.0.0.1"', 'host = "127.0.0.1"\nport = 18.5', "hub.port", "decimals"),
+    ('host = "127.0.0.1"', 'host = "127.0.0.1"\nport = true', "hub.port", "true"),
+    ('host = "127.0.0.1"', 'host = "127.0.0.1"\nsettle = "brokr"', "hub.settle", '"broker"?'),
+    ('host = "127.0.0.1"', 'host = "127.0.0.1"\nprot = 1883', "hub.prot", "did you mean port?"),
+    ('host = "127.0.0.1"', 'host = "127.0.0.1"\nzzz = 1', "hub.zzz", "settle"),
+    (
+        'host = "127.0.0.1"',
+        f'host = "127.0.0.1"\npassword = "{SECRET}"',
+        "hub.password",
+        "not shown",
+    ),
+    (
+        'host = "127.0.0.1"',
+        'host = "127.0.0.1"\norder_key_file = "none.pem"',
+        "hub.order_key_file",
+        "no such file",
+    ),
+    ('id = "bridge"', 'id = "gate"', "camera[1].id", "camera[0]"),
+    ('id = "bridge"', 'id = "Bridge"', "camera[1].id", "a to z"),
+    ('id = "bridge"', "", "camera[1].id", "nothing"),
+    ('name = "Gate"', 'name = ""', "camera[0].name", "1 to 120"),
+    ('kind = "rtsp"', 'kind = "rstp"', "camera[0].kind", '"rtsp"?'),
+    ('kind = "rtsp"', "", "camera[0].kind", "nothing"),
+    ('kind = "rtsp"', 'kind = "http"', "camera[0].url", "http://"),
+    (
+        'kind = "rtsp"\nurl = "rtsp://192.168.1.64/main"',
+        'kind = "v4l2"\ndevice = "/dev/sda"',
+        "camera[0].device",
+        "video0",
+    ),
+    (
+        'kind = "rtsp"\nurl = "rtsp://192.168.1.64/main"',
+        'kind = "clip"\npath = "gone.mp4"',
+        "camera[0].path",
+        "no such file",
+    ),
+    ('url = "rtsp://192.168.1.64/main"', "", "camera[0].url", "nothing"),
+    ("rtsp://192.168.1.64/main", "rtsp://192.168.1.64:99999/main", "camera[0].url", "port"),
+    ("rtsp://192.168.1.64/main", "rtsp://[::1/main", "camera[0].url", "brackets"),
+    ("rtsp://192.168.1.64/main", "rtsp:///main", "camera[0].url", "without a host"),
+    ("rtsp://192.168.1.64/main", "rtsp://nvr.local/main", "camera[0].url", "fixed IP address"),
+    (
+        "rtsp://192.168.1.64/main",
+        f"rtsp://admin:{SECRET}@192.168.1.64/main",
+        "camera[0].url",
+        "password_file",
+    ),
+    (
+        "rtsp://192.168.1.64/main",
+        f"rtsp://admin:{SECRET}@nvr.local/main",
+        "camera[0].url",
+        "password_file",
+    ),
+    (
+        "rtsp://192.168.1.64/main",
+        "rtsp://admin@192.168.1.64/main",
+        "camera[0].url",
+        "password_file",
+    ),
+    (
+        "http://192.168.1.65/snap.jpg",
+        f"http://192.168.1.65/s?user=a&pwd={SECRET}",
+        "camera[1].url",
+        "password_file",
+    ),
+    (
+        "rtsp://192.168.1.64/main",
+        f"rtsp://192.168.1.64/user=a&password={SECRET}&channel=1",
+        "camera[0].url",
+        "password_file",
+    ),
+    ("http://192.168.1.65/snap.jpg", "http://192.168.1.65/a b", "camera[1].url", "not shown"),
+    ('snap.jpg"', 'snap.jpg"\nhost = "10.0.0.1"', "camera[1].host", "preset"),
+    ('snap.jpg"', 'snap.jpg"\ndevice = "/dev/video0"', "camera[1].device", 'kind = "http"'),
+    ('snap.jpg"', f'snap.jpg"\npassword = "{SECRET}"', "camera[1].password", "password_file"),
+    ('snap.jpg"', f'snap.jpg"\nkata_sandi = "{SECRET}"', "camera[1].kata_sandi", "password_file"),
+    ('snap.jpg"', 'snap.jpg"\nusername = "agent"', "camera[1].username", "password_file"),
+    (
+        'snap.jpg"',
+        'snap.jpg"\npassword_credential = "camera"',
+        "camera[1].username",
+        "without a user name",
+    ),
+    (
+        'snap.jpg"',
+        f'snap.jpg"\nusername = "u:{SECRET}"\npassword_credential = "c"',
+        "camera[1].username",
+        "not shown",
+    ),
+    (
+        'snap.jpg"',
+        f'snap.jpg"\nusername = "u"\npassword_file = "{SECRET}"',
+        "camera[1].password_file",
+        "never the password",
+    ),
+    (
+        'snap.jpg"',
+        f'snap.jpg"\nusername = "u"\npassword_file = "/{SECRET}/x"',
+        "camera[1].password_file",
+        "not shown",
+    ),
+    (
+        'snap.jpg"',
+        'snap.jpg"\nusername = "u"\npassword_file = "."',
+        "camera[1].password_file",
+        "not a file",
+    ),
+    (
+        'snap.jpg"',
+        f'snap.jpg"\nusername = "u"\npassword_credential = "{SECRET}!"',
+        "camera[1].password_credential",
+        "not shown",
+    ),
+    ('snap.jpg"', 'snap.jpg"\nperiod_s = 0', "camera[1].period_s", "1 to 3600"),
+    ('snap.jpg"', 'snap.jpg"\nperiod_s = nan', "camera[1].period_s", "nan"),
+    ('snap.jpg"', 'snap.jpg"\nperiod_s = inf', "camera[1].period_s", "inf"),
+    ('snap.jpg"', f'snap.jpg"\nperiod_s = {10**400}', "camera[1].period_s", "very many digits"),
+    ('snap.jpg"', 'snap.jpg"\nperiod_s = 2020-01-01', "camera[1].period_s", "a date"),
+    ('camera = "gate"', 'camera = "gete"', "run[0].camera", 'did you mean "gate"?'),
+    ("length_m = 50", "", "run[0].length_m", "what the technician must bring"),
+    ("length_m = 50", "length_m = 0", "run[0].length_m", "500"),
+    ("length_m = 50", "length_m = 501", "run[0].length_m", "measure"),
+    ('cable = "cat5e-outdoor"', 'cable = "cat5-outdoor"', "run[0].cable", '"cat5e-outdoor"?'),
+    ('cable = "cat5e-outdoor"', 'cable = "cat5e-poe"', "run[0].loop_pin", "48 V"),
+    ('cable = "cat5e-outdoor"', 'cable = "rg59"', "run[0].loop_pin", "rg59-pair"),
+    ("loop_pin = 5", "loop_pin = 17", "run[0].loop_pin", "privacy.nc_pin"),
+    ("loop_pin = 5", "loop_pin = 23", "run[0].loop_pin", "privacy.lamp_private_pin"),
+    ("loop_pin = 5", "loop_pin = 2", "run[0].loop_pin", "I2C"),
+    ("loop_pin = 5", "loop_pin = 28", "run[0].loop_pin", "27"),
+    ("loop_pin = 5", "loop_pin = true", "run[0].loop_pin", "BCM"),
+    (
+        "[[run]]",
+        '[[run]]\ncamera="gate"\ncable="rg59"\nlength_m=5\n[[run]]',
+        "run[1].camera",
+        "one run for each",
+    ),
+    ('switch = "latching"', "", "privacy.switch", "in writing"),
+    ('switch = "latching"', 'switch = "none"\nnc_pin = 17', "privacy.nc_pin", "delete it"),
+    ('switch = "latching"', 'switch = "latching"\nno_pin = 17', "privacy.no_pin", "privacy.nc_pin"),
+    (
+        'switch = "latching"',
+        'switch = "latching"\nlamp_live_pin = 6',
+        "privacy.lamp_live_pin",
+        "pulled up",
+    ),
+    (
+        'switch = "latching"',
+        'switch = "latching"\nlamp_live_pin = true',
+        "privacy.lamp_live_pin",
+        "true",
+    ),
+    ('switch = "latching"', 'switch = "latching"\npurge_s = 601', "privacy.purge_s", "600"),
+    ('[privacy]\nswitch = "latching"', "", "privacy", "[privacy]"),
+    ("[privacy]", "[journal]\nquota_mb = 1\n[privacy]", "journal.quota_mb", "20"),
+    ("[privacy]", "[paths]\nviews_folder = 3\n[privacy]", "paths.views_folder", "path"),
+    (
+        "[privacy]",
+        f'[paths]\nstatus_socket = "/{"s" * 107}"\n[privacy]',
+        "paths.status_socket",
+        "107",
+    ),
+    ("[privacy]", "[journl]\n[privacy]", "journl", "did you mean journal?"),
+    ("[privacy]", "[cameras]\n[privacy]", "cameras", "did you mean camera?"),
+    ("[privacy]", '["a\\nb"]\n[privacy]', "'a\\nb'", "nothing here knows"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "place", "words"), PLANTED)
+def test_a_planted_fault_is_found_at_its_place_and_nowhere_else(tmp_path, old, new, place, words):
+    assert SOUND.count(old) == 1
+    found = faults(tmp_path, SOUND.replace(old, new))
+    assert list(found) == [place]
+    assert words in str(found[place])
+
+
+def test_a_fault_names_its_line(tmp_path):
+    text = SOUND.replace('snap.jpg"', 'snap.jpg"\nperiod_s = -3')
+    fault = only_fault(tmp_path, text)
+    assert fault.line == text.splitlines().index("period_s = -3") + 1
+    assert "camera[1].period_s" in str(fault)
+
+
+def test_a_single_bracket_camera_is_explained(tmp_path):
+    text = re.sub(r"\[\[camera\]\]\nid = \"bridge\"(.|\n)*?\[\[run", "[[run", SOUND).replace(
+        "[[camera]]", "[camera]"
+    )
+    found = faults(tmp_path, text)
+    assert "double brackets" in found["camera"].remedy
+
+
+def test_more_cameras_than_the_box_can_carry(tmp_path):
+    more = "".join(
+        f'[[camera]]\nid = "c{n}"\nkind = "rtsp"\nurl = "rtsp://10.0.0.{n}/"\n'
+        for n in range(1, 32)
+    )
+    assert "32" in only_fault(tmp_path, SOUND.replace("[[run]]", more + "[[run]]")).allowed
+
+
+@given(picks=st.sets(st.integers(0, len(PLANTED) - 1), min_size=2, max_size=4))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+def test_all_faults_are_named_at_once(tmp_path, picks):
+    text, places = SOUND, set()
+    for old, new, place, _ in (PLANTED[pick] for pick in sorted(picks)):
+        # One fault per table: a second one may well hide behind the first.
+        table = re.split(r"\W", place)[0]
+        if text.count(old) == 1 and table not in {re.split(r"\W", known)[0] for known in places}:
+            text, places = text.replace(old, new), places | {place}
+    assert places <= set(faults(tmp_path, text))
+
+
+# ---- TLS and secrets ----
+
+TLS = 'host = "hub.example.org"\nca_file = "ca.pem"\ncertificate_file = "box.pem"\nkey_file = "box.key"'
+
+
+@pytest.fixture
+def tls(tmp_path) -> str:
+    pem(tmp_path, "ca.pem", "CERTIFICATE")
+    pem(tmp_path, "box.pem", "CERTIFICATE")
+    pem(tmp_path, "box.key", "PRIVATE KEY", 0o600)
+    return SOUND.replace('host = "127.0.0.1"', TLS)
+
+
+def test_a_box_with_its_certificates_is_sound(tmp_path, tls):
+    assert load(write(tmp_path, tls)).hub.port == 8883
+
+
+@pytest.mark.parametrize("key", ["ca_file", "certificate_file", "key_file"])
+def test_half_of_mutual_tls_is_a_fault(tmp_path, tls, key):
+    found = faults(tmp_path, re.sub(rf"(?m)^{key} = .*\n", "", tls))
+    assert list(found) == [f"hub.{key}"]
+
+
+def test_a_key_anyone_can_read_is_a_fault(tmp_path, tls):
+    (tmp_path / "box.key").chmod(0o644)
+    fault = only_fault(tmp_path, tls)
+    assert "0644" in fault.found
+    assert f"chmod 640 {tmp_path / 'box.key'}" in fault.remedy
+
+
+def test_a_private_key_in_the_certificate_file_is_a_fault(tmp_path, tls):
+    with (tmp_path / "box.pem").open("a") as file:
+        file.write("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n")
+    assert "take the private key out" in only_fault(tmp_path, tls).remedy
+
+
+def test_a_der_certificate_is_explained(tmp_path, tls):
+    (tmp_path / "ca.pem").write_bytes(b"\x30\x82\x01\x0a")
+    assert "PEM" in only_fault(tmp_path, tls).remedy
+
+
+def test_two_ways_to_one_secret_are_a_fault(tmp_path, tls):
+    text = tls.replace('key_file = "box.key"', 'key_file = "box.key"\nkey_credential = "box"')
+    assert "one of them" in only_fault(tmp_path, text).allowed
+
+
+def test_a_password_file_that_anyone_may_read_is_a_fault_and_is_not_shown(tmp_path):
+    secret_file(tmp_path, mode=0o604)
+    text = SOUND.replace(
+        'snap.jpg"', 'snap.jpg"\nusername = "u"\npassword_file = "camera.password"'
+    )
+    assert "every user of the box" in only_fault(tmp_path, text).found
+
+
+def test_a_credential_is_looked_for_only_within_the_service(tmp_path, monkeypatch):
+    text = SOUND.replace('snap.jpg"', 'snap.jpg"\nusername = "u"\npassword_credential = "camera"')
+    assert load(write(tmp_path, text)).cameras[1].password == SecretRef(credential="camera")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path / "credentials"))
+    assert "LoadCredential" in only_fault(tmp_path, text).remedy
+    (tmp_path / "credentials").mkdir()
+    secret_file(tmp_path / "credentials", "camera", mode=0o444)
+    assert load(write(tmp_path, text)).cameras[1].password == SecretRef(credential="camera")
+    assert read_secret(SecretRef(credential="camera")) == SECRET
+
+
+@pytest.mark.parametrize(
+    ("content", "secret"),
+    [
+        ("geheim", "geheim"),
+        ("geheim\n", "geheim"),
+        ("geheim\r\n", "geheim"),
+        ("geheim\n\n", "geheim\n"),
+        (" a b ", " a b "),
+    ],
+)
+def test_one_line_end_is_not_part_of_a_secret(tmp_path, content, secret):
+    path = tmp_path / "s"
+    path.write_bytes(content.encode())
+    path.chmod(0o600)
+    assert read_secret(SecretRef(file=str(path))) == secret
+
+
+@pytest.mark.parametrize(
+    ("content", "mode", "words"),
+    [
+        (b"", 0o600, "empty"),
+        (b"\n", 0o600, "empty"),
+        (b"hunter2-rahasia\xff", 0o600, "UTF-8"),
+        (b"hunter2-rahasia" * 5000, 0o600, "bytes"),
+        (b"hunter2-rahasia", 0o644, "0644"),
+    ],
+)
+def test_a_secret_that_cannot_be_used_is_named_but_not_shown(tmp_path, content, mode, words):
+    path = tmp_path / "s"
+    path.write_bytes(content)
+    path.chmod(mode)
+    with pytest.raises(SecretError, match=words) as caught:
+        read_secret(SecretRef(file=str(path)))
+    assert str(path) in str(caught.value)
+    chain = [
+        caught.value,
+        caught.value.__cause__,
+        caught.value.__context__ if not caught.value.__suppress_context__ else None,
+    ]
+    assert not any(SECRET in repr(error) for error in chain)
+
+
+def test_a_missing_secret_says_where(tmp_path):
+    with pytest.raises(SecretError, match="no such file"):
+        read_secret(SecretRef(file=str(tmp_path / "gone")))
+    with pytest.raises(SecretError, match="LoadCredential=camera"):
+        secret_path(SecretRef(credential="camera"))
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root may read everything")
+def test_a_secret_of_somebody_else_says_who_may_not(tmp_path):
+    with pytest.raises(SecretError, match="may not read it"):
+        read_secret(SecretRef(file=str(secret_file(tmp_path, mode=0o200))))
+
+
+# ---- files that are no configuration at all ----
+
+
+@pytest.mark.parametrize(
+    ("text", "where", "remedy"),
+    [
+        ("a = ", "line 1, column 5", "quotes"),
+        ("a = 1\na = 2", "line 2", "twice"),
+        ("[hub]\n[hub]", "line 2", "[[camera]]"),
+        ('a = "C:\\d"', "line 1", "single quotes"),
+        (f"password = {SECRET}", "line 1", "quotes"),
+        ("port 1883", "line 1", "key = value"),
+        ("a = 1 2", "line 1", "docs/box.example.toml"),
+    ],
+)
+def test_broken_toml_names_line_column_and_a_plain_remedy(tmp_path, text, where, remedy):
+    fault = only_fault(tmp_path, text)
+    assert where in fault.where
+    assert remedy in fault.remedy
+
+
+def test_brackets_without_end_are_a_fault_not_a_crash(tmp_path):
+    assert "deep" in only_fault(tmp_path, "a = " + "[" * 100_000).found
+
+
+def test_what_cannot_be_read_says_so_and_ends_with_2(tmp_path, capsys):
+    utf16 = tmp_path / "utf16.toml"
+    utf16.write_bytes(SOUND.encode("utf-16"))
+    huge = tmp_path / "huge.toml"
+    huge.write_bytes(b"#" * 1_000_001)
+    empty = tmp_path / "empty.toml"
+    empty.touch()
+    fifo = tmp_path / "fifo.toml"
+    os.mkfifo(fifo)
+    for path, words in (
+        (utf16, "UTF-8"),
+        (huge, "bytes"),
+        (empty, "empty"),
+        (fifo, "not a file"),
+        (tmp_path, "not a file"),
+        (tmp_path / "gone.toml", "no such file"),
+        (tmp_path / "gone" / ("x" * 300), "correct the path"),
+        (Path("nul\0byte"), "no possible path"),
+    ):
+        assert main_check([str(path)]) == 2
+        assert words in capsys.readouterr().out
+    for argv in ([], ["a", "b"]):
+        with pytest.raises(SystemExit) as caught:
+            main_check(argv)
+        assert caught.value.code == 2
+
+
+def test_check_prints_what_the_service_would_say(tmp_path, capsys):
+    assert main_check([write(tmp_path, SOUND)]) == 0
+    assert "gate (rtsp)" in capsys.readouterr().out
+    path = write(tmp_path, SOUND.replace("[hub]", "[hbu]"))
+    assert main_check([path]) == 1
+    with pytest.raises(ConfigError) as caught:
+        load(path)
+    assert capsys.readouterr().out == f"{caught.value}\n"
+
+
+# ---- anything at all ----
+
+SCALARS = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text(),
+    st.text(st.characters(), max_size=3),
+    st.datetimes(),
+    st.binary(),
+)
+NAMES = sorted(
+    {
+        *(
+            "identity",
+            "hub",
+            "camera",
+            "run",
+            "privacy",
+            "journal",
+            "health",
+            "paths",
+            "id",
+            "name",
+            "kind",
+            "url",
+            "preset",
+        ),
+        *(
+            "host",
+            "channel",
+            "device",
+            "path",
+            "username",
+            "password",
+            "password_file",
+            "password_credential",
+            "period_s",
+        ),
+        *(
+            "cable",
+            "length_m",
+            "place",
+            "loop_pin",
+            "switch",
+            "nc_pin",
+            "no_pin",
+            "lamp_live_pin",
+            "purge_s",
+            "folder",
+        ),
+        *(
+            "quota_mb",
+            "ca_file",
+            "certificate_file",
+            "key_file",
+            "order_key_file",
+            "settle",
+            "port",
+            "views_folder",
+        ),
+    }
+)
+WORTHY = st.sampled_from(
+    [
+        "rtsp",
+        "http",
+        "v4l2",
+        "clip",
+        "latching",
+        "none",
+        "hikvision",
+        "dahua",
+        "rg59",
+        "cat5e-poe",
+        "127.0.0.1",
+        ".",
+    ]
+)
+ANYTHING = st.recursive(
+    SCALARS | WORTHY,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(NAMES) | st.text(max_size=5), inner, max_size=6)
+    ),
+    max_leaves=25,
+)
+
+
+@given(document=st.dictionaries(st.sampled_from(NAMES) | st.text(), ANYTHING, max_size=8))
+def test_whatever_the_file_holds_it_is_settings_or_faults(document):
+    try:
+        found = config.settings_from(document, name="box.toml", folder=Path("/nowhere"))
+    except ConfigError as error:
+        assert error.faults
+        assert str(error)
+    else:
+        assert isinstance(found, Settings)
+
+
+def _places(document: object, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
+    if isinstance(document, dict):
+        return [
+            path,
+            *(place for key, value in document.items() for place in _places(value, (*path, key))),
+        ]
+    if isinstance(document, list):
+        return [
+            path,
+            *(
+                place
+                for index, value in enumerate(document)
+                for place in _places(value, (*path, index))
+            ),
+        ]
+    return [path]
+
+
+@given(data=st.data())
+def test_a_sound_file_with_one_value_changed_never_crashes_and_says_where(data):
+    document = tomli.loads(EXAMPLE.read_text(encoding="utf-8"))
+    place = data.draw(st.sampled_from([place for place in _places(document) if place]))
+    value = data.draw(SCALARS | WORTHY | ANYTHING)
+    target = document
+    for step in place[:-1]:
+        target = target[step]  # type: ignore[index]
+    target[place[-1]] = value  # type: ignore[index]
+    try:
+        config.settings_from(document, name="box.toml", folder=EXAMPLE.parent)
+    except ConfigError as error:
+        assert all(
+            fault.where and fault.found and fault.allowed and fault.remedy for fault in error.faults
+        )
