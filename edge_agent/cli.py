@@ -38,17 +38,17 @@ def main(argv: list[str] | None = None) -> int:
     """Run one command; its exit code."""
     arguments = sys.argv[1:] if argv is None else argv
     if not arguments:
-        print(usage(), file=sys.stderr)  # noqa: T201 - a person reads this
+        print(usage(), file=sys.stderr)
         return 2
     name, *rest = arguments
     if name in {"-h", "--help", "help"}:
-        print(usage())  # noqa: T201
+        print(usage())
         return 0
     if name in {"-V", "--version"}:
-        print(f"edge-agent {__version__}")  # noqa: T201
+        print(f"edge-agent {__version__}")
         return 0
     if name not in COMMANDS:
-        print(f"edge-agent: there is no command {name!r}\n{usage()}", file=sys.stderr)  # noqa: T201
+        print(f"edge-agent: there is no command {name!r}\n{usage()}", file=sys.stderr)
         return 2
     module, function, _ = COMMANDS[name]
     try:

@@ -11,10 +11,11 @@ Not its job: time, verdicts (core/scene.py), files (views.py), fetching pictures
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import struct
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias, TypeGuard
 
 import cv2
 import numpy as np
@@ -90,6 +91,9 @@ OSD_MAX_SHARE: Final = 0.5  # more than this masked and the view is refused
 
 MIN_TILES: Final = 20
 MIN_CELLS: Final = 7
+# At night lamps show a part of the view only. Beside a sound light less will do, as a match needs no fewer tiles for it.
+MIN_TILES_BESIDE: Final = 12
+MIN_CELLS_BESIDE: Final = 5
 MAX_TILE_SHARE: Final = 0.4  # of all weight in one tile
 MIN_STEADY: Final = 0.35  # of the edges in a burst that keep their place; a view in motion has less
 COHERENT: Final = 0.5  # an edge pixel that agrees with itself in less than half of the burst is a leaf, a car, a person
@@ -123,7 +127,7 @@ def jpeg_size(jpeg: bytes) -> tuple[int, int] | None:
 
 
 def _sane_size(width: int, height: int) -> bool:
-    return MIN_SIDE <= min(width, height) and max(width, height) <= MAX_SIDE and width * height <= MAX_PIXELS
+    return min(width, height) >= MIN_SIDE and max(width, height) <= MAX_SIDE and width * height <= MAX_PIXELS
 
 
 def scaled_grey_from_jpeg(jpeg: bytes) -> Grey | None:
@@ -158,19 +162,17 @@ def _decode_flags(width: int, height: int) -> int:
     return int(cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION)
 
 
-def scaled_grey(picture: npt.NDArray[np.generic]) -> Grey | None:
-    """The small grey picture of a BGR or grey one; None if it is no picture (type, shape, size). Never raises."""
-    if not isinstance(picture, np.ndarray) or picture.dtype != np.uint8 or picture.ndim not in (2, 3):
+def scaled_grey(picture: object) -> Grey | None:
+    """The small grey picture of a BGR or grey array; None if it is no picture (type, shape, size). Never raises."""
+    if not isinstance(picture, np.ndarray) or picture.dtype != np.uint8 or picture.ndim not in {2, 3}:
         return None
     height, width = picture.shape[:2]
-    if not _sane_size(width, height) or (picture.ndim == 3 and picture.shape[2] not in (1, 3)):
+    if not _sane_size(width, height) or picture.shape[2:] not in {(), (1,), (3,)}:
         return None
+    pixels = np.asarray(picture, dtype=np.uint8)
     try:
-        if picture.ndim == 3 and picture.shape[2] == 3:
-            picture = cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)
-        elif picture.ndim == 3:
-            picture = picture[:, :, 0]
-        small = cv2.resize(picture, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA)
+        grey = cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY) if picture.shape[2:] == (3,) else pixels.reshape(height, width)
+        small = cv2.resize(grey, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA)
     except cv2.error:
         return None
     return np.ascontiguousarray(small, dtype=np.uint8)
@@ -299,7 +301,8 @@ LEVELS: Final = 7
 def build(frames_by_light: Mapping[str, Sequence[Grey | None]]) -> References | Refusal:
     """References from small grey pictures of one view, by kind of light ("day", "night"). Pure.
 
-    One picture a light works; a burst is better: what moves in it loses weight. Every light must stand by itself.
+    One picture a light works; a burst is better: what moves in it loses weight. One light at least must have structure
+    all over; others may have less.
     """
     kept = {name: [f for f in frames if f is not None] for name, frames in frames_by_light.items()}
     if not kept or not all(kept.values()):
@@ -312,15 +315,43 @@ def build(frames_by_light: Mapping[str, Sequence[Grey | None]]) -> References | 
     counts = _frame_mask()
     for frames in kept.values():
         counts &= ~_on_screen(frames)
-    lights = []
-    for name, frames in kept.items():
-        light = _light(name, frames, counts)
-        structure = _structure(light, frames, counts)
-        why = _weakness(structure, light)
+    lights = [_light(name, frames, counts) for name, frames in kept.items()]
+    structures = [_structure(light, kept[light.name], counts) for light in lights]
+    beside = any(s.tiles >= MIN_TILES and s.cells >= MIN_CELLS for s in structures)
+    for light, structure in zip(lights, structures, strict=True):
+        why = _weakness(structure, light, beside=beside)
         if why:
-            return Refusal(why=why, structure=structure)
-        lights.append(light)
+            return Refusal(why=f"{light.name}: {why}", structure=structure)
     return References(counts=counts, lights=tuple(lights))
+
+
+def add_light(references: References, name: str, frames: Sequence[Grey | None]) -> References | Refusal:
+    """*references* with one more (or a renewed) kind of light; what is text in the new light counts in none. Pure."""
+    kept = [f for f in frames if f is not None]
+    alone = build({name: kept})
+    if isinstance(alone, Refusal) and alone.structure is None:
+        return alone
+    counts = references.counts.copy()
+    if kept:
+        counts &= ~_on_screen(kept)
+    old = [_masked(light, counts) for light in references.lights if light.name != name]
+    new = _light(name, kept, counts)
+    why = _weakness(_structure(new, kept, counts), new, beside=bool(old))
+    if why:
+        return Refusal(why=f"{name}: {why}", structure=_structure(new, kept, counts))
+    return References(counts=counts, lights=(*old, new))
+
+
+def _masked(light: Light, counts: Mask) -> Light:
+    return dataclasses.replace(
+        light, re=np.where(counts, light.re, np.int8(0)), im=np.where(counts, light.im, np.int8(0))
+    )
+
+
+def tile_map(references: References) -> str:
+    """Six lines of eight: '#' where a part of the picture holds edges to go by, '.' where it holds none."""
+    held = np.max([_by_tile(np.abs(_map_of(light)) ** 2) for light in references.lights], axis=0)
+    return "\n".join("".join("#" if tile else "." for tile in row) for row in held > TILE_WEIGHT)
 
 
 def structure_of(references: References) -> tuple[Structure, ...]:
@@ -371,20 +402,22 @@ def _structure(light: Light, frames: Sequence[Grey], counts: Mask) -> Structure:
     )
 
 
-def _weakness(structure: Structure, light: Light) -> str | None:
+def _weakness(structure: Structure, light: Light, *, beside: bool) -> str | None:
+    min_tiles = MIN_TILES_BESIDE if beside else MIN_TILES
+    min_cells = MIN_CELLS_BESIDE if beside else MIN_CELLS
     weight = _by_tile(np.abs(_map_of(light)) ** 2)
     if structure.masked_share > OSD_MAX_SHARE:
         return "half of the picture is text or glare: remove on-screen text in the camera's menu, or re-aim"
     if structure.steady < MIN_STEADY:
         return "the view moves while it is recorded: fix the camera, stop pan and zoom, wait until traffic has passed"
-    if structure.tiles < MIN_TILES:
+    if structure.tiles < min_tiles:
         return (
-            f"only {structure.tiles} of {TILES_X * TILES_Y} parts of the picture hold fixed edges, {MIN_TILES} are "
+            f"only {structure.tiles} of {TILES_X * TILES_Y} parts of the picture hold fixed edges, {min_tiles} are "
             "needed: aim lower, so that kerbs, walls, poles and roofs fill the picture and not sky, leaves or bare road"
         )
-    if structure.cells < MIN_CELLS:
+    if structure.cells < min_cells:
         return (
-            f"fixed edges lie in {structure.cells} of 9 parts of the picture only, {MIN_CELLS} are needed: turn the "
+            f"fixed edges lie in {structure.cells} of 9 parts of the picture only, {min_cells} are needed: turn the "
             "camera so that buildings, kerbs or poles lie on all sides"
         )
     if float(weight.max()) > MAX_TILE_SHARE * float(weight.sum()):
@@ -417,7 +450,7 @@ class _Template:
         held = _map_of(light)
         self.light = light
         self.where: Mask = np.abs(held) > 0.2
-        self._conjugate = np.conj(np.fft.fft2(held))
+        self._conjugate = np.conj(_spectrum(held))
         self._pair = np.ascontiguousarray(np.stack([held.real, held.imag], axis=2))
         weight = _by_tile(np.abs(held) ** 2)
         self._structured: Mask = weight > TILE_WEIGHT
@@ -425,7 +458,7 @@ class _Template:
 
     def match(self, described: Complexes, spectrum: Complexes) -> _Match:
         """Compare; *described* is masked, *spectrum* its Fourier transform."""
-        plane = np.fft.ifft2(self._conjugate * spectrum).real
+        plane = np.asarray(np.fft.ifft2(self._conjugate * spectrum).real, dtype=np.float32)
         rows = np.arange(-BACKGROUND_Y, BACKGROUND_Y + 1)
         columns = np.arange(-BACKGROUND_X, BACKGROUND_X + 1)
         window = plane[np.ix_(rows, columns)]
@@ -447,7 +480,7 @@ class _Template:
         return _Match(score, z, tiles, cells, ncc, here.dx, here.dy, elsewhere=False)
 
     def _elsewhere(
-        self, window: npt.NDArray[np.floating], padded: Floats, score: float
+        self, window: Floats, padded: Floats, score: float
     ) -> tuple[float, float] | None:
         """Where the view lies if it is clearly in the picture, but displaced."""
         there = _peak(window, ~_disc(NEAR_PX))
@@ -464,7 +497,8 @@ class _Template:
         return there.dx, there.dy
 
     def _share(self, agreeing: Mask) -> float:
-        return float(agreeing.sum()) / max(int(self._structured.sum()), 1)
+        # A light with few structured tiles must not match on a handful of them.
+        return float(agreeing.sum()) / max(int(self._structured.sum()), MIN_TILES)
 
     def _agreeing(self, padded: Floats, peak: _Peak) -> Mask:
         """Structured tiles that agree at *peak* far better than they do at shifts around it."""
@@ -479,6 +513,10 @@ class _Template:
         return np.asarray(
             cv2.resize(product, (TILES_X, TILES_Y), interpolation=cv2.INTER_AREA).sum(axis=2), dtype=np.float32
         )
+
+
+def _spectrum(described: Complexes) -> Complexes:
+    return np.asarray(np.fft.fft2(described), dtype=np.complex64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -499,7 +537,7 @@ def _disc(radius: int) -> Mask:
     return mask
 
 
-def _peak(window: npt.NDArray[np.floating], where: Mask) -> _Peak:
+def _peak(window: Floats, where: Mask) -> _Peak:
     row, column = np.unravel_index(int(np.argmax(np.where(where, window, -np.inf))), window.shape)
     y, x = int(row) - BACKGROUND_Y, int(column) - BACKGROUND_X
     return _Peak(
@@ -511,7 +549,7 @@ def _peak(window: npt.NDArray[np.floating], where: Mask) -> _Peak:
     )
 
 
-def _fraction(line: npt.NDArray[np.floating], at: int) -> float:
+def _fraction(line: Floats, at: int) -> float:
     """Where between pixels the top of a parabola through three values lies, -0.5..0.5."""
     if not 0 < at < len(line) - 1:
         return 0.0
@@ -557,14 +595,13 @@ class Eye:
         """What *grey* (from `scaled_grey`) says. Never raises: anything else is NOT_A_PICTURE. About 10 ms a light."""
         if not _is_small_grey(grey):
             return self._reading(Unusable.NOT_A_PICTURE, None, _NO_MATCH, sharpness=0.0, change=1.0, known=False)
-        assert grey is not None  # noqa: S101 - told to the type checker
         change = self._compare_with_before(grey)
         described, strength = _describe(grey)
         unusable = _unusable(grey, strength, self._counts)
         if unusable is not None or not self._templates:
             return self._reading(unusable, grey, _NO_MATCH, sharpness=0.0, change=change, known=False)
         masked = np.where(self._counts, described, np.complex64(0))
-        spectrum = np.fft.fft2(masked)
+        spectrum = _spectrum(masked)
         matches = [t.match(masked, spectrum) for t in self._templates]
         best = max(range(len(matches)), key=lambda i: (matches[i].score, matches[i].elsewhere))
         displaced = [m for m in matches if m.elsewhere]
@@ -620,5 +657,5 @@ class Eye:
         )
 
 
-def _is_small_grey(grey: Grey | None) -> bool:
+def _is_small_grey(grey: Grey | None) -> TypeGuard[Grey]:
     return isinstance(grey, np.ndarray) and grey.dtype == np.uint8 and grey.shape == (HEIGHT, WIDTH)

@@ -127,7 +127,7 @@ def pack(said: Said) -> bytes:
         if isinstance(said, CameraLost):
             body |= {"cause": said.cause.value, "detail": said.detail[:_TEXT_MAX]}
     body["say"] = _NAMES[type(said)]
-    head = json.dumps(body).encode()
+    head = json.dumps(body, default=_plain).encode()
     return _FRAME.pack(len(head), len(picture)) + head + picture
 
 
@@ -151,6 +151,11 @@ class Unpacker:
             picture = bytes(self._waiting[_FRAME.size + head_bytes : end])
             del self._waiting[:end]
             yield _parse(head, picture)
+
+
+def _plain(number: object) -> object:
+    """A number of numpy as Python's own."""
+    return number.item()  # type: ignore[attr-defined]
 
 
 _NAMES: Final[Mapping[type, str]] = {

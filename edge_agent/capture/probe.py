@@ -50,7 +50,9 @@ def network_trouble(fault: OSError) -> Trouble:
     if isinstance(fault, socket.gaierror):
         return Trouble(Cause.UNREACHABLE, "its name is not known; write its address instead")
     if fault.errno in _UNREACHABLE:
-        return Trouble(Cause.UNREACHABLE, "no way to this address: no cable, no power or a wrong address")
+        return Trouble(
+            Cause.UNREACHABLE, "no way to this address: no cable, no power or a wrong address"
+        )
     return Trouble(Cause.NONSENSE, "the connection was cut before an answer")
 
 
@@ -59,7 +61,9 @@ def describe(url: str, login: Login | None, clock: Clock) -> None:
     parts = urlsplit(url)
     deadline = clock.now() + DEADLINE_S
     try:
-        with socket.create_connection((parts.hostname or "", parts.port or _RTSP_PORT), DEADLINE_S) as line:
+        with socket.create_connection(
+            (parts.hostname or "", parts.port or _RTSP_PORT), DEADLINE_S
+        ) as line:
             talk = _Talk(line, url, deadline, clock)
             code, head, body = talk.ask(None)
             if code == 401 and login:
@@ -75,7 +79,9 @@ def _judge(code: int, login: Login | None) -> None:
         case 200:
             return
         case 401 | 403:
-            tried = "refused this user name and password" if login else "wants a user name and password"
+            tried = (
+                "refused this user name and password" if login else "wants a user name and password"
+            )
             raise Trouble(Cause.UNAUTHORISED, f"it {tried} (RTSP {code})")
         case 404 | 454 | 410:
             raise Trouble(Cause.NOT_FOUND, f"it knows no stream of this path (RTSP {code})")
@@ -94,7 +100,9 @@ def _check_offer(body: bytes) -> None:
     video = re.split(r"^m=", text.split("m=video ", 1)[1], maxsplit=1, flags=re.MULTILINE)[0]
     coded = re.search(r"^a=rtpmap:\d+ ([A-Za-z0-9.-]{1,20})/", video, re.MULTILINE)
     if coded and coded[1].upper() not in {"H264", "H265", "JPEG"}:
-        raise Trouble(Cause.NONSENSE, f"its video is coded as {coded[1]}; set the camera to H.264 or H.265")
+        raise Trouble(
+            Cause.NONSENSE, f"its video is coded as {coded[1]}; set the camera to H.264 or H.265"
+        )
 
 
 class _Talk:
@@ -150,22 +158,35 @@ class _Talk:
 
 def _authorization(head: str, url: str, login: Login) -> str:
     """Answer to the challenge in *head* (RFC 7616; cameras also speak RFC 2069, without qop)."""
-    for challenge in re.findall(r"^WWW-Authenticate: *(.+?)\s*$", head, re.MULTILINE | re.IGNORECASE):
+    for challenge in re.findall(
+        r"^WWW-Authenticate: *(.+?)\s*$", head, re.MULTILINE | re.IGNORECASE
+    ):
         if challenge.lower().startswith("digest "):
             return _digest(challenge, url, login)
-    for challenge in re.findall(r"^WWW-Authenticate: *(.+?)\s*$", head, re.MULTILINE | re.IGNORECASE):
+    for challenge in re.findall(
+        r"^WWW-Authenticate: *(.+?)\s*$", head, re.MULTILINE | re.IGNORECASE
+    ):
         if challenge.lower().startswith("basic"):
             import base64  # noqa: PLC0415
 
-            return "Basic " + base64.b64encode(f"{login.username}:{login.password}".encode()).decode()
-    raise Trouble(Cause.UNAUTHORISED, "it asks for a kind of login that is neither digest nor basic")
+            return (
+                "Basic " + base64.b64encode(f"{login.username}:{login.password}".encode()).decode()
+            )
+    raise Trouble(
+        Cause.UNAUTHORISED, "it asks for a kind of login that is neither digest nor basic"
+    )
 
 
 def _digest(challenge: str, url: str, login: Login) -> str:
-    said = {name.lower(): quoted or bare for name, quoted, bare in re.findall(r'(\w+)=(?:"([^"]*)"|([^\s,"]+))', challenge)}
+    said = {
+        name.lower(): quoted or bare
+        for name, quoted, bare in re.findall(r'(\w+)=(?:"([^"]*)"|([^\s,"]+))', challenge)
+    }
     kind = said.get("algorithm", "MD5").upper()
     if kind not in {"MD5", "SHA-256"}:
-        raise Trouble(Cause.UNAUTHORISED, f"it asks for digest {kind[:20]}, which nobody here speaks")
+        raise Trouble(
+            Cause.UNAUTHORISED, f"it asks for digest {kind[:20]}, which nobody here speaks"
+        )
 
     def hashed(text: str) -> str:
         name = "sha256" if kind == "SHA-256" else "md5"

@@ -58,7 +58,7 @@ from edge_agent.core.messages import (
     Tick,
     Verify,
 )
-from edge_agent.core.privacy import Switch, SwitchView
+from edge_agent.core.privacy import Switch, SwitchView, is_live
 from edge_agent.core.settings import Settings, SwitchKind
 from edge_agent.core.uplink import Uplink
 from edge_agent.core.watch import Watch
@@ -112,6 +112,8 @@ class Agent:
         self._settings = settings
         self._about = about
         self._started_at = at
+        who = settings.identity
+        self._name = f"{who.kelurahan}/{who.rw}/{who.rt}/{who.box}"
         self._findings = Findings()
         runs = {run.camera: run for run in settings.runs}
         self._watches = {
@@ -120,7 +122,7 @@ class Agent:
         }
         self._switch = Switch(at=at)
         self._private = True
-        self._announced_private: bool | None = None
+        self._recorded_private = False  # whether this private spell has its record
         self._private_at = at
         self._uplink = Uplink(
             settings.identity,
@@ -151,7 +153,7 @@ class Agent:
         """First commands, before any event."""
         out: list[Command] = []
         for watch in self._watches.values():
-            out += watch.private(True, at=at)
+            out += watch.private(on=True, at=at)
         data: dict[str, Json] = {
             "version": self._about.version,
             "cameras": [camera.id for camera in self._settings.cameras],
@@ -183,10 +185,11 @@ class Agent:
 
     # -- events --
 
-    def _event(self, event: Event, *, at: float) -> list[Command]:  # noqa: C901, PLR0911, PLR0912 - one flat table
+    def _event(self, event: Event, *, at: float) -> list[Command]:  # noqa: C901 - one flat table
         match event:
             case SwitchRead():
-                return self._switched(self._switch.read(event, at=at), at=at)
+                view = self._switch.read(event, at=at)
+                return self._found_private(event, at=at) + self._switched(view, at=at)
             case PictureTaken() | CameraOpened() | CameraLost() | LoopRead():
                 return self._of_camera(event, at=at)
             case Committed():
@@ -245,24 +248,40 @@ class Agent:
             wanted[FindingKey.PRIVACY_NO_SWITCH] = {}
         out = self._set(wanted, _PRIVACY_KEYS, at=at)
         if view.private and not self._private:
-            return self._press(at=at) + out
+            return self._press(view.why or "pressed", at=at) + out
         if not view.private and self._private:
             return self._resume(at=at) + out
         return out
 
-    def _press(self, *, at: float) -> list[Command]:
+    def _found_private(self, event: SwitchRead, *, at: float) -> list[Command]:
+        """At the start every box is private; a switch that is not in its live position makes it a press."""
+        if (
+            not self._private
+            or self._recorded_private
+            or is_live(event.nc_closed, event.no_closed)
+        ):
+            return []
+        self._recorded_private = True
+        data: dict[str, Json] = {"at_start": True, "why": event.why or "pressed"}
+        return [
+            Purge(since_at=at - self._settings.privacy.purge_s, reason="privacy"),
+            Keep(record=Record(kind="privacy.on", rank=Rank.AUDIT, at=at, data=data)),
+            Say(level=Level.INFO, text=f"privacy on at start why={event.why or 'pressed'}"),
+        ]
+
+    def _press(self, why: str, *, at: float) -> list[Command]:
         """Live -> private. The shutter first: the rest may take its time."""
-        self._private, self._private_at = True, at
+        self._private, self._private_at, self._recorded_private = True, at, True
         self._open = frozenset()
         out: list[Command] = [
             OpenShutter(cameras=frozenset(), press=self._switch.view(at=at).press),
             StopCameras(),
             Purge(since_at=at - self._settings.privacy.purge_s, reason="privacy"),
-            Keep(record=Record(kind="privacy.on", rank=Rank.AUDIT, at=at, data={})),
-            Say(level=Level.INFO, text="privacy on"),
+            Keep(record=Record(kind="privacy.on", rank=Rank.AUDIT, at=at, data={"why": why})),
+            Say(level=Level.INFO, text=f"privacy on why={why}"),
         ]
         for watch in self._watches.values():
-            out += watch.private(True, at=at)
+            out += watch.private(on=True, at=at)
         return out + self._withdraw(at=at)
 
     def _withdraw(self, *, at: float) -> list[Command]:
@@ -294,16 +313,16 @@ class Agent:
         lasted_s = round(at - self._private_at, 1)
         data: dict[str, Json] = {
             "lasted_s": lasted_s,
-            "after_start": self._announced_private is None,
+            "after_start": not self._recorded_private,
         }
-        self._announced_private = False
+        self._recorded_private = False
         out: list[Command] = [
             Keep(record=Record(kind="privacy.off", rank=Rank.AUDIT, at=at, data=data)),
             Say(level=Level.INFO, text=f"privacy off after_s={lasted_s}"),
             StartCameras(),
         ]
         for watch in self._watches.values():
-            out += watch.private(False, at=at)
+            out += watch.private(on=False, at=at)
         return out
 
     # -- hub --
@@ -358,7 +377,7 @@ class Agent:
             Say(level=Level.INFO, text=f"{kind.replace('.', ' ')} by the city"),
         ]
         for watch in self._watches.values():
-            out += watch.suspend(suspended, at=at)
+            out += watch.suspend(on=suspended, at=at)
         out += self._uplink.suspend(at) if suspended else self._uplink.resume(at)
         return out
 
@@ -543,14 +562,7 @@ class Agent:
         """What the box sees now; never a picture. The shape is documented in status.py."""
         switch = self._switch.view(at=at)
         return {
-            "box": "/".join(
-                (
-                    self._settings.identity.kelurahan,
-                    self._settings.identity.rw,
-                    self._settings.identity.rt,
-                    self._settings.identity.box,
-                )
-            ),
+            "box": self._name,
             "version": self._about.version,
             "boot": self._about.boot,
             "at": round(at, 1),
@@ -583,7 +595,7 @@ class Agent:
             "name": watch.camera.name,
             "gate": watch.gate.state.value,
             "why": watch.gate.cause.value if watch.gate.cause is not None else "start",
-            "link": watch.cable,
+            "link": watch.signal.link,
             "session": watch.signal.session,
             "fresh_video": watch.signal.fresh,
             "right_scene": watch.right_scene,

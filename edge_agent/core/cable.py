@@ -95,10 +95,9 @@ class Loop:
 
     def view(self, *, at: float) -> LoopView:
         """State and finding at *at*."""
-        lasted_s = at - self._since
-        if self._state is LoopState.OPEN and lasted_s >= OPEN_FOR_S:
+        if self._state is LoopState.OPEN and at >= self._since + OPEN_FOR_S:
             self._reported = True
-        elif self._state is LoopState.NORMAL and lasted_s >= CLOSED_FOR_S:
+        elif self._state is LoopState.NORMAL and at >= self._since + CLOSED_FOR_S:
             self._reported = False
         finding = FindingKey.CABLE_OPEN if self._reported else None
         if finding is None and self._state is LoopState.UNKNOWN and self._why:

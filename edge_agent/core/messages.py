@@ -279,6 +279,7 @@ class LinkUp:
     receive_maximum: int
     maximum_packet_bytes: int | None  # None = no limit
     simulated_peer: bool
+    refused: tuple[str, ...] = ()  # topics the broker did not let us subscribe to
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,7 @@ ODD_AFTER_S: Final = 0.5  # both contacts alike for longer than the travel of a 
 SILENT_AFTER_S: Final = 3.0  # the sensor thread reports each second: silence is "unreadable"
 
 
-def is_live(nc_closed: bool | None, no_closed: bool | None) -> bool:
+def is_live(nc_closed: bool | None, no_closed: bool | None) -> bool:  # noqa: FBT001 - two contacts, in their order
     """Whether this one reading of the contacts is the live pattern; anything unknown is not."""
     return nc_closed is True and no_closed is False
 
@@ -66,10 +66,11 @@ class Switch:
 
     def view(self, *, at: float) -> SwitchView:
         """State at *at*; also to be asked when nothing was read."""
-        silent = at - self._heard_at > SILENT_AFTER_S
+        silent = at >= self._heard_at + SILENT_AFTER_S
         if silent:
             self._live_since = None
-        private = self._live_since is None or at - self._live_since < LIVE_AFTER_S
+        # Compared with the very sum that `deadline` gives, or rounding would ask again and again at that instant.
+        private = self._live_since is None or at < self._live_since + LIVE_AFTER_S
         if private != (self._private_since is not None):
             self._private_since = at if private else None
             self._changed_at = at
@@ -80,15 +81,10 @@ class Switch:
         """When `view` may next change without a reading."""
         if self._live_since is not None and self._private_since is not None:
             return self._live_since + LIVE_AFTER_S
-        # Just beyond the limit, or the comparison above would not hold yet at that instant.
-        due = self._heard_at + SILENT_AFTER_S + 0.01
+        due = [self._heard_at + SILENT_AFTER_S]
         if self._odd_since is not None:
-            due = (
-                min(due, self._odd_since + ODD_AFTER_S)
-                if at < self._odd_since + ODD_AFTER_S
-                else due
-            )
-        return due if due > at else at + SILENT_AFTER_S
+            due.append(self._odd_since + ODD_AFTER_S)
+        return min((moment for moment in due if moment > at), default=at + SILENT_AFTER_S)
 
     def _fault(self, *, silent: bool, at: float) -> tuple[FindingKey | None, str]:
         if silent:
@@ -98,6 +94,6 @@ class Switch:
             return None, ""
         if last.nc_closed is None or last.no_closed is None:
             return FindingKey.PRIVACY_UNREADABLE, last.why
-        if self._odd_since is not None and at - self._odd_since >= ODD_AFTER_S:
+        if self._odd_since is not None and at >= self._odd_since + ODD_AFTER_S:
             return FindingKey.PRIVACY_WIRING, "both closed" if last.nc_closed else "both open"
         return None, ""

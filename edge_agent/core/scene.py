@@ -15,7 +15,7 @@ from collections import deque
 from dataclasses import dataclass
 from enum import Enum
 from statistics import median
-from typing import Final
+from typing import Final, TypeAlias
 
 from edge_agent.core.messages import FindingKey, SceneReading, Unusable
 
@@ -184,6 +184,8 @@ class Scene:
             or (last is not None and not 0 <= at - last <= GAP_VOIDS_S)
         ):
             self.broken(at)
+        if reading.view != self._view:  # what was found against other references is no longer found
+            self._standing = {key: _Standing() for key in _WATCHED}
         self._generation, self._view = generation, reading.view
 
     def _proof(self) -> tuple[int, float, bool]:
@@ -267,7 +269,7 @@ class Scene:
             return (("dx_px", round(dx, 1)), ("dy_px", round(dy, 1)), ("percent_of_width", round(share, 1)))
         return tuple(
             (name, round(value, 3))
-            for name, value in _NUMBERS[key](reading, still_s)
+            for name, value in _numbers(key, reading, still_s)
             if math.isfinite(value)
         )
 
@@ -303,7 +305,10 @@ def _signs(reading: SceneReading, single: Verdict, *, still_s: float) -> dict[Fi
     return signs
 
 
-def _match_numbers(reading: SceneReading, _: float) -> tuple[tuple[str, float], ...]:
+_Numbers: TypeAlias = tuple[tuple[str, float], ...]
+
+
+def _match_numbers(reading: SceneReading) -> _Numbers:
     return (
         ("score", reading.score),
         ("z", reading.z),
@@ -313,15 +318,19 @@ def _match_numbers(reading: SceneReading, _: float) -> tuple[tuple[str, float], 
     )
 
 
-_NUMBERS: Final = {
-    FindingKey.VIEW_NOT_COMMISSIONED: lambda _r, _s: (),
-    FindingKey.VIEW_DARK: lambda r, _s: (("mean_grey", r.mean_grey), ("dark_share", r.dark_share)),
-    FindingKey.VIEW_COVERED: lambda r, _s: (("mean_grey", r.mean_grey), ("sharpness", r.sharpness)),
-    FindingKey.VIEW_BLURRED: lambda r, _s: (("sharpness", r.sharpness),),
-    FindingKey.VIEW_FROZEN: lambda r, s: (("same_pictures", float(r.same_bits)), ("still_s", s)),
-    FindingKey.VIEW_FOREIGN: _match_numbers,
-    FindingKey.VIEW_UNSURE: lambda r, s: (*_match_numbers(r, s), ("blown_share", r.blown_share)),
-}
+def _numbers(key: FindingKey, reading: SceneReading, still_s: float) -> _Numbers:
+    """The evidence for *key*, as a person or the hub may want to see it."""
+    grey = ("mean_grey", reading.mean_grey)
+    table: dict[FindingKey, _Numbers] = {
+        FindingKey.VIEW_DARK: (grey, ("dark_share", reading.dark_share)),
+        FindingKey.VIEW_COVERED: (grey,),
+        FindingKey.VIEW_BLURRED: (("sharpness", reading.sharpness),),
+        FindingKey.VIEW_FROZEN: (("same_pictures", float(reading.same_bits)), ("still_s", still_s)),
+        FindingKey.VIEW_FOREIGN: _match_numbers(reading),
+        FindingKey.VIEW_UNSURE: (*_match_numbers(reading), ("blown_share", reading.blown_share)),
+    }
+    return table.get(key, ())
+
 
 _WATCHED: Final = (
     FindingKey.VIEW_NOT_COMMISSIONED,

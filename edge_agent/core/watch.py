@@ -18,6 +18,7 @@ from edge_agent.core.health import SIGNAL_KEYS, Findings
 from edge_agent.core.messages import (
     CameraLost,
     CameraOpened,
+    Cause,
     Command,
     FindingKey,
     Json,
@@ -45,6 +46,7 @@ SUSPENDED_PERIOD_S: Final = 60.0
 VIEW_KEYS: Final = frozenset(key for key in FindingKey if key.name.startswith("VIEW_"))
 # These stay until the view is proven again, whatever is seen, or not seen, in between.
 _PERSISTENT_VIEW_KEYS: Final = frozenset({FindingKey.VIEW_FOREIGN, FindingKey.VIEW_MOVED})
+_NO_LINK: Final = frozenset({Cause.NO_ANSWER, Cause.UNREACHABLE, Cause.NO_DEVICE})
 _VERDICT_CAUSES: Final = {
     Verdict.MATCH: gates.Cause.PROVEN,
     Verdict.MOVED: gates.Cause.MOVED,
@@ -57,6 +59,7 @@ _VERDICT_CAUSES: Final = {
 class Signal:
     """What is known of the video."""
 
+    link: bool | None = None  # something answers at its address; None = not tried
     session: bool = False  # connected
     fresh: bool = False  # a fresh picture arrived on this connection
     detail: str = "not started"
@@ -90,7 +93,7 @@ class Watch:
         """A connection stands: nothing proven before holds."""
         out = self._broken(at=at)
         self._stream = (event.generation, event.width, event.height, event.codec)
-        self.signal = Signal(session=True, detail=f"{event.codec} {event.width}x{event.height}")
+        self.signal = Signal(link=True, session=True, detail=f"{event.codec} {event.width}x{event.height}")
         return out
 
     def lost(self, event: CameraLost, *, at: float) -> list[Command]:
@@ -106,7 +109,7 @@ class Watch:
         if news:
             text = f"camera lost id={self.camera.id} cause={event.cause.value} {event.detail}"
             out.append(Say(level=Level.WARNING, text=text))
-        self.signal = Signal(detail=event.detail)
+        self.signal = Signal(link=event.cause not in _NO_LINK, detail=event.detail)
         self._scene.broken(at)
         passing = VIEW_KEYS - _PERSISTENT_VIEW_KEYS
         gone = self._findings.set_only({}, passing, at=at, camera=self.camera.id)
@@ -123,6 +126,7 @@ class Watch:
         if not self.signal.fresh:
             out += self._back(at=at)
         self.signal = Signal(
+            link=True,
             session=True,
             fresh=True,
             detail=f"{event.codec} {event.width}x{event.height}",
@@ -161,7 +165,7 @@ class Watch:
                 out += self._move(gates.Cause.LOOP_FORBIDS, at=at)
         return out + self.timed(at=at)
 
-    def private(self, on: bool, *, at: float) -> list[Command]:  # noqa: FBT001 - the switch has two ways
+    def private(self, *, on: bool, at: float) -> list[Command]:
         """The switch moved."""
         self._scene.broken(at)
         self.signal = Signal(detail="private" if on else "starting")
@@ -175,7 +179,7 @@ class Watch:
         cause = gates.Cause.PRIVACY_ON if on else gates.Cause.PRIVACY_OFF
         return [Keep(record=record) for record in gone] + self._move(cause, at=at)
 
-    def suspend(self, on: bool, *, at: float) -> list[Command]:  # noqa: FBT001 - as above
+    def suspend(self, *, on: bool, at: float) -> list[Command]:
         """The city suspended the box, or lets it work again."""
         self._suspended = on
         return self._pace(at=at)

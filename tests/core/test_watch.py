@@ -50,8 +50,8 @@ class Street:
         self.at = 0.0
         self.done: list[Command] = []
         self.generation = 0
-        self.do(self.watch.private(True, at=0.0))
-        self.do(self.watch.private(False, at=0.0))
+        self.do(self.watch.private(on=True, at=0.0))
+        self.do(self.watch.private(on=False, at=0.0))
         if run is not None:
             self.loop(closed=True)
 
@@ -246,11 +246,11 @@ def test_a_fast_period_is_kept_to():
 
 def test_suspended_by_the_city_the_street_stays_covered_sparsely():
     street = open_street(period_s=5.0)
-    street.do(street.watch.suspend(True, at=street.at))
+    street.do(street.watch.suspend(on=True, at=street.at))
     start, before = street.at, len(street.released)
     street.show(STREET, 60, every_s=20.0)
     assert abs(len(street.released) - before - (street.at - start) / SUSPENDED_PERIOD_S) <= 1
-    street.do(street.watch.suspend(False, at=street.at))
+    street.do(street.watch.suspend(on=False, at=street.at))
     assert street.period_s == 5.0
 
 
@@ -265,9 +265,9 @@ def test_a_camera_that_is_held_for_long_is_looked_at_less_often():
 
 def test_privacy_forgets_everything_and_proof_starts_again():
     street = open_street()
-    street.do(street.watch.private(True, at=street.at))
+    street.do(street.watch.private(on=True, at=street.at))
     assert street.watch.gate.state is State.PRIVATE
-    street.do(street.watch.private(False, at=street.at))
+    street.do(street.watch.private(on=False, at=street.at))
     assert street.watch.gate.state is State.CLOSED
     street.connect()
     before = len(street.released)
@@ -344,7 +344,7 @@ def test_no_life_of_a_camera_releases_a_room_or_anything_while_the_loop_is_open_
                 street.loop(closed={"open": False, "close": True, "unread": None}[step])
             case "press" | "release":
                 private, connected = step == "press", False
-                street.do(street.watch.private(private, at=street.at))
+                street.do(street.watch.private(on=private, at=street.at))
             case _:
                 street.wait(1.0)
         if loop_open or private or not connected:

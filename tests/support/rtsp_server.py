@@ -31,6 +31,14 @@ FPS = 25
 DELIMITER = {"h264": b"\x00\x00\x00\x01\x09", "h265": b"\x00\x00\x00\x01\x46\x01"}
 
 
+SPEAKING = threading.Lock()
+
+
+def say(text):
+    with SPEAKING:  # print writes a line and its end apart
+        print(text, flush=True)
+
+
 def is_key(unit, codec):
     at = 0
     while (at := unit.find(b"\x00\x00\x01", at)) >= 0:
@@ -73,7 +81,7 @@ class Mount:
 
     def run(self):
         start = time.clock_gettime(time.CLOCK_BOOTTIME)
-        print(f"t0 {self.path} {start!r}", flush=True)
+        say(f"t0 {self.path} {start!r}")
         number = 0
         late = []
         while True:
@@ -152,7 +160,7 @@ def obey(line, mounts):
             mount.lag_s = float(rest[0])
         else:
             raise ValueError(word)
-    print(f"ok {line}", flush=True)
+    say(f"ok {line}")
 
 
 def main():
@@ -185,7 +193,7 @@ def main():
             factory.set_permissions(permissions)
         server.get_mount_points().add_factory(path, factory)
     server.attach(None)
-    print(f"ready {server.get_bound_port()}", flush=True)
+    say(f"ready {server.get_bound_port()}")
     threading.Thread(target=GLib.MainLoop().run, daemon=True).start()
     for line in sys.stdin:
         obey(line.strip(), mounts)

@@ -1,0 +1,246 @@
+"""The box itself: its health and its clock as events, and the service manager's notifications and watchdog.
+
+Promises: what this machine does not say is None, never a guess and never a fault; the watchdog is fed only while every named
+part makes progress, so that a hang anywhere ends in a restart, closed.
+Threads: `Box` has one that reads and posts, `Watchdog` one that looks and feeds; neither ever waits for a network.
+Not its job: whether a figure is a finding (core/health.py), whether a time can be trusted for what (core).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import psutil
+
+from edge_agent.core.messages import BoxRead, ClockRead, Died, Event
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from types import TracebackType
+
+    from edge_agent.clock import Clock
+
+EVERY_S: Final = 10.0
+_FIRST_S: Final = (
+    1.0  # the processor's share is known only over a time; the first second is enough for a start
+)
+_CPU_ZONES: Final = ("cpu-thermal", "cpu_thermal", "soc-thermal", "x86_pkg_temp")
+
+# How long each part may go without progress. The longest legal waits: a capture worker is killed after 15 s, a card's
+# fsync can take 10 s, a connection attempt 30 s; the sensors turn ten times a second.
+LIMITS_S: Final[Mapping[str, float]] = {
+    "loop": 20.0,
+    "journal": 45.0,
+    "link": 60.0,
+    "cameras": 45.0,
+    "sensors": 10.0,
+}
+_LIMIT_S: Final = 45.0  # of a part that is not named above
+
+log = logging.getLogger("edge_agent")
+
+
+# ---- health ----
+
+
+class Box:
+    """Posts the clock and the box's health now and every 10 s. *folder* is where the journal lives."""
+
+    def __init__(
+        self,
+        folder: str,
+        *,
+        post: Callable[[Event], None],
+        clock: Clock,
+        sysfs: Path = Path("/sys"),
+    ) -> None:
+        self._folder = folder
+        self._post = post
+        self._clock = clock
+        self._sysfs = sysfs
+        self._process = psutil.Process()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="box", daemon=True)
+
+    def __enter__(self) -> Box:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stop.set()
+        if self._thread.ident is not None:
+            self._thread.join(timeout=5)
+
+    def _run(self) -> None:
+        try:
+            self._post(self._clock_read())
+            psutil.cpu_percent()  # psutil counts from this thread's last call
+            wait_s = _FIRST_S
+            while not self._stop.wait(wait_s):
+                self._post(self._clock_read())
+                self._post(self._box_read())
+                wait_s = EVERY_S
+        except Exception as error:  # noqa: BLE001 - the top of a thread: nothing may end it in silence
+            self._post(Died(part="box", detail=f"{type(error).__name__}: {error}"))
+
+    def _clock_read(self) -> ClockRead:
+        trusted = self._clock.trusted()
+        source = "kernel: synchronised" if trusted else "kernel: not synchronised"
+        return ClockRead(wall_s=self._clock.wall(), trusted=trusted, source=source)
+
+    def _box_read(self) -> BoxRead:
+        memory = psutil.virtual_memory()
+        free_bytes, used_percent = self._disk()
+        # What goes over loopback costs nobody a quota.
+        nets = [net for name, net in psutil.net_io_counters(pernic=True).items() if name != "lo"]
+        return BoxRead(
+            cpu_percent=psutil.cpu_percent(),
+            cpu_celsius=cpu_celsius(self._sysfs),
+            memory_used_percent=memory.percent,
+            memory_available_bytes=memory.available,
+            disk_free_bytes=free_bytes,
+            disk_used_percent=used_percent,
+            uptime_s=self._clock.now(),
+            agent_rss_bytes=self._process.memory_info().rss,
+            net_sent_bytes=sum(net.bytes_sent for net in nets),
+            net_received_bytes=sum(net.bytes_recv for net in nets),
+            under_voltage=under_voltage(self._sysfs),
+        )
+
+    def _disk(self) -> tuple[int | None, float | None]:
+        try:
+            usage = psutil.disk_usage(self._folder)
+        except OSError:  # not there yet, or the card is dying: the journal says so in its own words
+            return None, None
+        return usage.free, usage.percent
+
+
+def cpu_celsius(sysfs: Path) -> float | None:
+    """The processor's temperature; None = this machine does not say."""
+    for zone in sorted((sysfs / "class/thermal").glob("thermal_zone*")):
+        if _text(zone / "type") in _CPU_ZONES:
+            milli = _text(zone / "temp")
+            # A zone that is switched off reads 0, some broken ones absurd values: both are "does not say".
+            if milli is not None and milli.lstrip("-").isdigit() and 0 < int(milli) < 150_000:
+                return int(milli) / 1000
+    return None
+
+
+def under_voltage(sysfs: Path) -> bool | None:
+    """Whether the supply is below 4.63 V right now; None = no such sensor (only a Raspberry Pi has it)."""
+    for chip in sorted((sysfs / "class/hwmon").glob("hwmon*")):  # its number moves between boots
+        if _text(chip / "name") == "rpi_volt":
+            return {"0": False, "1": True}.get(_text(chip / "in0_lcrit_alarm") or "")
+    return None
+
+
+def _text(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
+        return None
+
+
+# ---- the service manager ----
+
+
+def notify(state: str) -> bool:
+    """Tell systemd, e.g. "READY=1"; False if nobody listens. Any thread; waits at most a second."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address.startswith(("/", "@")):
+        return False
+    if address.startswith("@"):
+        address = "\0" + address[1:]  # an abstract socket, as in containers
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
+            sender.settimeout(1)
+            sender.sendto(state.encode(), address)
+    except OSError:  # a service manager that went away must not take the agent along
+        return False
+    return True
+
+
+class Watchdog:
+    """Feeds systemd's watchdog while all *parts* make progress; each gives the time of its last, in seconds since boot.
+
+    Does nothing if systemd asked for no watchdog. A part that hangs is named once in the log and in `systemctl status`.
+    """
+
+    def __init__(
+        self,
+        parts: Mapping[str, Callable[[], float]],
+        *,
+        clock: Clock,
+        limits_s: Mapping[str, float] = LIMITS_S,
+    ) -> None:
+        self._parts = dict(parts)
+        self._clock = clock
+        self._limits_s = limits_s
+        self._hung: tuple[str, ...] = ()
+        self._stop = threading.Event()
+        self._every_s = _watchdog_s()
+        self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
+
+    def __enter__(self) -> Watchdog:
+        if self._every_s is not None:
+            self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stop.set()
+        if self._thread.ident is not None:
+            self._thread.join(timeout=5)
+
+    def hung(self) -> tuple[str, ...]:
+        """The parts that make no progress. Any thread."""
+        now = self._clock.now()
+        return tuple(
+            name
+            for name, progress in self._parts.items()
+            if now - progress() > self._limits_s.get(name, _LIMIT_S)
+        )
+
+    def _run(self) -> None:
+        # Four feeds in each period: a busy minute may cost three of them.
+        every_s = (self._every_s or EVERY_S) / 4
+        while True:
+            self._look()
+            if self._stop.wait(every_s):
+                return
+
+    def _look(self) -> None:
+        hung = self.hung()
+        if not hung:
+            notify("WATCHDOG=1")
+        if hung == self._hung:
+            return
+        self._hung = hung
+        if hung:
+            log.error("hung parts=%s, the watchdog will restart the agent", ",".join(hung))
+            notify(f"STATUS=hung: {', '.join(hung)}")
+        else:
+            log.info("hung parts=none, all make progress again")
+            notify("STATUS=")
+
+
+def _watchdog_s() -> float | None:
+    """The period systemd asked this process for; None = none."""
+    if os.environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
+        return None
+    micros = os.environ.get("WATCHDOG_USEC", "")
+    return int(micros) / 1e6 if micros.isdigit() and int(micros) > 0 else None

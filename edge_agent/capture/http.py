@@ -1,0 +1,297 @@
+"""Snapshot cameras: ask over HTTP for one JPEG when it is due.
+
+Promises: at most 16 MiB are read and 8 s are spent on one answer, however slowly it drips, headers included; no redirect is
+followed; a picture is passed on only if it is whole (length, first and last marker) and not larger than any street camera's;
+digest and basic, whichever the camera asks for.
+Not its job: when to ask (watch.py), other pictures than JPEG: no camera sends them.
+"""
+
+import socket
+import threading
+from collections.abc import Iterator, Mapping
+from typing import Final
+from urllib.parse import urlsplit
+
+import requests
+import requests.adapters
+import requests.auth
+import urllib3
+from urllib3.connection import HTTPConnection, HTTPSConnection
+
+from edge_agent import vision
+from edge_agent.capture.pipe import PICTURE_MAX_BYTES
+from edge_agent.capture.probe import Login, Trouble, network_trouble
+from edge_agent.capture.watch import Changed, Pace, Shot, Slot, refuse_large
+from edge_agent.clock import Clock
+from edge_agent.core.messages import Cause
+
+_DEADLINE_S: Final = 8.0
+_CONNECT_S: Final = 4.0
+_READ_S: Final = 5.0
+
+PRESETS: Final[Mapping[str, str]] = {
+    "hikvision": "/ISAPI/Streaming/channels/{channel}01/picture",
+    # A recorder keeps the cameras behind it under another path (mezz64/pyHik#119).
+    "hikvision-recorder": "/ISAPI/ContentMgmt/StreamingProxy/channels/{channel}01/picture",
+    "dahua": "/cgi-bin/snapshot.cgi?channel={channel}",
+}
+
+
+def snapshot_url(preset: str, host: str, channel: int = 1) -> str:
+    """The snapshot address of a known make; *host* may carry a port. Raises KeyError for an unknown make."""
+    return f"http://{host}{PRESETS[preset].format(channel=channel)}"
+
+
+class Guillotine:
+    """Cuts connections that outlive their deadline: requests cannot bound a header that drips. Any thread."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._open: dict[int, tuple[float, socket.socket | None]] = {}
+
+    def begin(self) -> None:
+        """The calling thread starts a request."""
+        with self._lock:
+            self._open[threading.get_ident()] = (self._clock.now() + _DEADLINE_S, None)
+
+    def note(self, line: socket.socket) -> None:
+        """The calling thread's request goes over *line*."""
+        with self._lock:
+            if mine := self._open.get(threading.get_ident()):
+                self._open[threading.get_ident()] = (mine[0], line)
+
+    def end(self) -> None:
+        """The calling thread's request is over."""
+        with self._lock:
+            self._open.pop(threading.get_ident(), None)
+
+    def fall(self) -> None:
+        """Cut what is overdue; called once a second. A shutdown from outside is safe, unlike a close."""
+        now = self._clock.now()
+        with self._lock:
+            overdue = [line for until, line in self._open.values() if line and now > until]
+        for line in overdue:
+            try:
+                socket.socket.shutdown(
+                    line, socket.SHUT_RDWR
+                )  # not TLS's own, which is not safe here
+            except OSError:
+                continue  # it ended by itself meanwhile
+
+
+class Http:
+    """One snapshot address. Its camera's thread only."""
+
+    backoff = True
+
+    def __init__(self, url: str, login: Login | None, clock: Clock, guillotine: Guillotine) -> None:
+        self._url = url
+        self._login = login
+        self._clock = clock
+        self._guillotine = guillotine
+        parts = urlsplit(url)
+        self.host: str | None = (
+            f"{parts.hostname}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
+        )
+
+    def shots(self, pace: Pace, slot: Slot) -> Iterator[Shot]:
+        """See `Source`."""
+        size: tuple[int, int] | None = None
+        with requests.Session() as session:
+            session.trust_env = False  # no proxy and no netrc between a box and its cameras
+            session.headers["Accept-Encoding"] = "identity"  # a picture is packed already; no bombs
+            session.mount("http://", _Adapter(self._guillotine))
+            session.mount("https://", _Adapter(self._guillotine))
+            while True:
+                with slot.turn():
+                    asked_at = self._clock.now()
+                    jpeg = self._fetch(session)
+                shot = _look(jpeg, asked_at, self._clock.now() - asked_at, pace.period_s)
+                if size not in {None, (shot.width, shot.height)}:
+                    raise Changed
+                size = (shot.width, shot.height)
+                yield shot
+                pace.taken(asked_at)
+                pace.wait_until_due()
+
+    def _fetch(self, session: requests.Session) -> bytes:
+        self._guillotine.begin()
+        try:
+            answer = self._ask(session)
+            if answer.status_code == 401 and self._login and session.auth is None:
+                session.auth = _auth(answer.headers.get("WWW-Authenticate", ""), self._login)
+                answer.close()
+                answer = self._ask(session)
+            with answer:
+                _judge(answer, self._login)
+                return self._body(answer)
+        except requests.exceptions.RequestException as fault:
+            raise _network(fault) from None  # the original names the address and its query
+        except (urllib3.exceptions.HTTPError, OSError, ValueError) as fault:
+            raise _network(fault) from None
+        finally:
+            self._guillotine.end()
+
+    def _ask(self, session: requests.Session) -> requests.Response:
+        return session.get(
+            self._url, stream=True, timeout=(_CONNECT_S, _READ_S), allow_redirects=False
+        )
+
+    def _body(self, answer: requests.Response) -> bytes:
+        until = self._clock.now() + _DEADLINE_S
+        announced = _length(answer)
+        _refuse_bytes(announced or 0)
+        body = bytearray()
+        for piece in answer.iter_content(64 * 1024):
+            body += piece
+            _refuse_bytes(len(body))
+            if self._clock.now() > until:
+                raise Trouble(
+                    Cause.NO_ANSWER, f"its answer is not complete after {_DEADLINE_S:.0f} s"
+                )
+        if announced is not None and len(body) < announced:
+            raise Trouble(
+                Cause.NOT_A_PICTURE, f"it announced {announced} bytes and sent {len(body)}"
+            )
+        return bytes(body)
+
+
+def _length(answer: requests.Response) -> int | None:
+    text = answer.headers.get("Content-Length", "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
+
+
+def _refuse_bytes(count: int) -> None:
+    if count > PICTURE_MAX_BYTES:
+        raise Trouble(Cause.TOO_LARGE, f"a picture of more than {PICTURE_MAX_BYTES >> 20} MiB")
+
+
+def _auth(challenge: str, login: Login) -> requests.auth.AuthBase:
+    if "digest" in challenge.lower():
+        return requests.auth.HTTPDigestAuth(login.username, login.password)
+    if "basic" in challenge.lower():
+        return requests.auth.HTTPBasicAuth(login.username, login.password)
+    raise Trouble(
+        Cause.UNAUTHORISED, "it asks for a kind of login that is neither digest nor basic"
+    )
+
+
+def _judge(answer: requests.Response, login: Login | None) -> None:
+    match answer.status_code:
+        case 200:
+            return
+        case 401 | 403 as code:
+            tried = (
+                "refused this user name and password" if login else "wants a user name and password"
+            )
+            raise Trouble(Cause.UNAUTHORISED, f"it {tried} (HTTP {code})")
+        case 404 | 410 as code:
+            raise Trouble(Cause.NOT_FOUND, f"it knows no picture of this path (HTTP {code})")
+        case code if 300 <= code < 400:
+            raise Trouble(Cause.REDIRECTED, f"it points to another address (HTTP {code})")
+        case code if 400 <= code < 600:
+            raise Trouble(Cause.REFUSED, f"it refuses (HTTP {code})")
+        case code:
+            raise Trouble(Cause.NONSENSE, f"it answers with HTTP code {code}")
+
+
+def _network(fault: Exception) -> Trouble:
+    """What went wrong below HTTP; the operating system's own error lies somewhere in the chain."""
+    link: BaseException | None = fault
+    seen = 0
+    while link is not None and seen < 12:
+        if isinstance(link, urllib3.exceptions.NameResolutionError):
+            return network_trouble(socket.gaierror())
+        if isinstance(link, OSError) and (link.errno or isinstance(link, TimeoutError)):
+            return network_trouble(link)
+        inner = next((arg for arg in link.args if isinstance(arg, BaseException)), None)
+        link = getattr(link, "reason", None) or inner or link.__cause__ or link.__context__
+        seen += 1
+    if isinstance(fault, requests.exceptions.Timeout | urllib3.exceptions.TimeoutError):
+        return Trouble(Cause.NO_ANSWER, "no answer in time")
+    if isinstance(fault, requests.exceptions.SSLError):
+        return Trouble(
+            Cause.NONSENSE, "its certificate is not known here; use http on the camera network"
+        )
+    return Trouble(Cause.NONSENSE, "it answers, but not in HTTP, or it hung up in the middle")
+
+
+def _look(jpeg: bytes, taken_at: float, age_s: float, period_s: float) -> Shot:
+    """A shot from an answer's bytes, checked from the cheap to the dear."""
+    if not jpeg.startswith(b"\xff\xd8"):
+        raise Trouble(Cause.NOT_A_PICTURE, f"it sends {_kind(jpeg)} instead of a JPEG")
+    # Some cameras pad their pictures; a cut one lacks the end marker.
+    if not jpeg.rstrip(b"\0\r\n").endswith(b"\xff\xd9"):
+        raise Trouble(Cause.NOT_A_PICTURE, "its picture breaks off in the middle")
+    size = vision.jpeg_size(jpeg)
+    if size is None:
+        raise Trouble(Cause.NOT_A_PICTURE, "its picture has no size")
+    width, height = size
+    refuse_large(width, height)
+    grey = vision.scaled_grey_from_jpeg(jpeg)
+    if grey is None:
+        raise Trouble(Cause.NOT_A_PICTURE, "its picture cannot be decoded")
+    return Shot(
+        jpeg=jpeg,
+        grey=grey,
+        taken_at=taken_at,
+        age_s=age_s,
+        codec="jpeg",
+        width=width,
+        height=height,
+        bytes_per_s=len(jpeg) / period_s,
+    )
+
+
+def _kind(body: bytes) -> str:
+    start = body[:200].lstrip().lower()
+    if not start:
+        return "nothing"
+    return "a web page" if start.startswith((b"<!doctype", b"<html", b"<?xml")) else "something"
+
+
+class _Adapter(requests.adapters.HTTPAdapter):
+    """requests' own adapter, but each connection is shown to the guillotine before a byte is exchanged."""
+
+    def __init__(self, guillotine: Guillotine) -> None:
+        self._guillotine = guillotine
+        super().__init__(pool_connections=1, pool_maxsize=1, max_retries=0)
+
+    def init_poolmanager(
+        self, connections: int, maxsize: int, block: bool = False, **_: object
+    ) -> None:  # noqa: FBT001, FBT002 - the signature is urllib3's
+        """See requests."""
+        guillotine = self._guillotine
+
+        class Plain(HTTPConnection):
+            def _new_conn(self) -> socket.socket:
+                line = super()._new_conn()
+                guillotine.note(line)
+                return line
+
+            def request(self, *args: object, **kwargs: object) -> None:
+                if self.sock is not None:
+                    guillotine.note(self.sock)
+                super().request(*args, **kwargs)  # type: ignore[arg-type]
+
+        class Secure(HTTPSConnection):
+            def _new_conn(self) -> socket.socket:
+                line = super()._new_conn()
+                guillotine.note(line)
+                return line
+
+            def request(self, *args: object, **kwargs: object) -> None:
+                if self.sock is not None:
+                    guillotine.note(self.sock)
+                super().request(*args, **kwargs)  # type: ignore[arg-type]
+
+        class PlainPool(urllib3.HTTPConnectionPool):
+            ConnectionCls = Plain
+
+        class SecurePool(urllib3.HTTPSConnectionPool):
+            ConnectionCls = Secure
+
+        manager = urllib3.PoolManager(num_pools=connections, maxsize=maxsize, block=block)
+        manager.pool_classes_by_scheme = {"http": PlainPool, "https": SecurePool}
+        self.poolmanager = manager

@@ -1,0 +1,689 @@
+"""The wire to the hub: one MQTT 5 connection over mutual TLS, carried by one thread of its own.
+
+Promises:
+- Each `connect` ends in exactly one `LinkUp` or `LinkDown`, and a `LinkUp` in one `LinkDown` later.
+- Each `send` is answered by one `Delivered` or `NotSent`, unless a `LinkDown` says that all of them are void.
+- A picture asks the shutter right before it is handed to the socket, and no second one is handed over before the first
+  has left this process: a press stops everything that waits here.
+- Plain TCP goes to this machine only, and a simulated box speaks to this machine only.
+- No method blocks, no callback of the library can end the thread, nothing is retried here.
+Not its job: when to connect, what to send, what a message means (core/uplink.py, core/wire.py).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import os
+import select
+import socket
+import ssl
+import threading
+from collections import deque
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from paho.mqtt.client import Client, MQTTMessage, MQTTv5
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
+
+from edge_agent.core import wire
+from edge_agent.core.messages import (
+    Connect,
+    Delivered,
+    Died,
+    Disconnect,
+    Event,
+    FindingKey,
+    HubMessage,
+    LinkDown,
+    LinkUp,
+    Message,
+    NotSent,
+    Send,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+    from edge_agent.clock import Clock
+    from edge_agent.core.settings import Hub, Identity, SecretRef, Tls
+    from edge_agent.shutter import Shutter
+
+KEEPALIVE_S: Final = 30
+DIAL_S: Final = 10.0  # each of TCP (per address) and TLS
+GREETING_S: Final = 15.0  # each of CONNACK, SUBACK and the birth's PUBACK
+FAREWELL_S: Final = 2.0
+CLOSE_S: Final = 5.0
+# A name that nobody answers for can hold the resolver for half a minute; the watchdog may wait so long for us.
+PATIENCE_S: Final = 90.0
+ROUND_S: Final = 1.0
+MAX_MESSAGE_BYTES: Final = wire.MAX_WORD_BYTES
+# What the kernel may hold unsent: little, or fresh news and a press of the privacy switch would wait behind it.
+UNSENT_BYTES: Final = 64 * 1024
+DEFAULT_RECEIVE_MAXIMUM: Final = 65_535  # MQTT 5, 3.2.2.3.3
+
+_SESSION_TAKEN_OVER: Final = 0x8E
+_FIRST_FAILURE: Final = 0x80
+_VERSION: Final = frozenset({0x81, 0x82, 0x84})
+_CLIENT: Final = frozenset({0x80, 0x85, 0x86, 0x87, 0x8A, 0x8C, 0x8E, 0x98})
+_TOPIC: Final = frozenset({0x90, 0x95, 0x99, 0x9A, 0x9B})
+
+_WITH_WILL: Final = "Disconnect with will message"
+
+_Job: TypeAlias = Connect | Disconnect | Send
+
+
+class _Phase(Enum):
+    """How far a connection has come."""
+
+    IDLE = "idle"
+    GREETING = "greeting"  # CONNECT sent
+    SUBSCRIBING = "subscribing"
+    BIRTH = "birth"
+    UP = "up"
+    LEAVING = "leaving"  # the farewell is on its way
+
+
+class _Refusal(Exception):  # noqa: N818 - never leaves this module
+    """A connection that cannot be."""
+
+    def __init__(self, key: FindingKey, detail: str, *, local: bool = False) -> None:
+        super().__init__(detail)
+        self.down = LinkDown(key=key, detail=detail, local=local)
+
+
+@dataclass(slots=True)
+class _Heard:
+    """What the library's callbacks left, to be looked at once it has returned."""
+
+    connack: tuple[int, str, Properties] | None = None
+    suback: tuple[int, ...] | None = None
+    answers: list[tuple[int, int]] = field(default_factory=list)  # (mid, PUBACK code)
+    messages: list[MQTTMessage] = field(default_factory=list)
+    lost: tuple[int, str, bool] | None = None  # (code, text, was it the server's DISCONNECT)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether *host* is this machine by its very name; nothing is looked up."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+class HubLink:
+    """One connection to the hub. Methods from any thread, none blocks but `close` (a few seconds at most)."""
+
+    def __init__(
+        self,
+        settings: Hub,
+        identity: Identity,
+        *,
+        shutter: Shutter,
+        post: Callable[[Event], None],
+        clock: Clock,
+        secret: Callable[[SecretRef], str],
+        simulated: bool = False,
+    ) -> None:
+        """*secret* reads the client key when it is needed; *simulated* boxes are kept on this machine."""
+        self._settings = settings
+        self._identity = identity
+        self._shutter = shutter
+        self._post = post
+        self._clock = clock
+        self._secret = secret
+        self._simulated = simulated
+        self._leaves = {wire.topic(identity, leaf): leaf for leaf in wire.ORDERS_FROM_HUB}
+
+        self._lock = threading.Lock()
+        self._jobs: deque[_Job] = deque()
+        self._closing = False
+        self._bell, self._ring = socket.socketpair()
+        self._bell.settimeout(0)
+        self._ring.settimeout(0)
+
+        # Below: this object's own thread only, but for the two marks that `progress` reads.
+        self._round_at = clock.now()
+        self._patient_until = 0.0
+        self._phase = _Phase.IDLE
+        self._deadline = 0.0
+        self._client: Client | None = None
+        self._heard = _Heard()
+        self._birth: Message | None = None
+        self._farewell_mid = -1
+        self._birth_mid = -1
+        self._refused: tuple[str, ...] = ()
+        self._limits = (DEFAULT_RECEIVE_MAXIMUM, -1)
+        self._outgoing: deque[Send] = deque()
+        self._tickets: dict[int, int] = {}  # mid -> ticket
+        self._thread = threading.Thread(target=self._live, name="hub-link", daemon=True)
+
+    def __enter__(self) -> HubLink:
+        """Start the thread."""
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close."""
+        self.close()
+
+    # ---- any thread ----
+
+    def connect(self, command: Connect) -> None:
+        """Open a new connection (an old one is dropped). Never blocks; answered by `LinkUp` or `LinkDown`."""
+        self._give(command)
+
+    def disconnect(self, command: Disconnect) -> None:
+        """Say farewell and close; answered by a `LinkDown` without a key. Never blocks."""
+        self._give(command)
+
+    def send(self, command: Send) -> None:
+        """Publish; answered by `Delivered` or `NotSent`. Never blocks."""
+        self._give(command)
+
+    def progress(self) -> float:
+        """When this thread last showed life, in boot seconds; a dial under way counts as life for `PATIENCE_S`."""
+        return max(self._round_at, min(self._clock.now(), self._patient_until))
+
+    def close(self) -> None:
+        """Finish a farewell that is under way, then close. Twice is harmless. Waits `CLOSE_S` at most."""
+        with self._lock:
+            self._closing = True
+        self._wake()
+        if self._thread.is_alive() and self._thread is not threading.current_thread():
+            self._thread.join(CLOSE_S)
+
+    def _give(self, job: _Job) -> None:
+        with self._lock:
+            self._jobs.append(job)
+        self._wake()
+
+    def _wake(self) -> None:
+        with contextlib.suppress(
+            OSError
+        ):  # full: it will wake anyway; closed: nobody is left to wake
+            self._ring.send(b"!")
+
+    # ---- own thread ----
+
+    def _live(self) -> None:
+        try:
+            while self._round():
+                pass
+        except Exception as error:  # noqa: BLE001 - the thread's top
+            self._post(Died(part="hub link", detail=f"{type(error).__name__}: {error}"))
+        finally:
+            self._drop()
+            self._bell.close()
+            self._ring.close()
+
+    def _round(self) -> bool:
+        """Wait for something to do, and do it; False = closed for good."""
+        self._round_at = self._clock.now()
+        with self._lock:
+            jobs, self._jobs = self._jobs, deque()
+            closing = self._closing
+        for job in jobs:
+            self._do(job)
+        if closing and self._phase is not _Phase.LEAVING:
+            return False
+        self._carry()
+        if self._phase is not _Phase.IDLE and self._clock.now() >= self._deadline:
+            self._out_of_time()
+        if not self._jobs:
+            self._wait()
+        return True
+
+    def _do(self, job: _Job) -> None:
+        match job:
+            case Connect():
+                self._drop()
+                self._open(job)
+            case Disconnect():
+                self._leave(job.farewell)
+            case Send() if self._phase is _Phase.UP:
+                self._outgoing.append(job)
+            case Send():
+                self._post(NotSent(ticket=job.ticket))
+
+    def _wait(self) -> None:
+        """Sleep until the socket, the bell or the next deadline calls."""
+        client_socket = None if self._client is None else self._client.socket()
+        readers = [self._bell]
+        writers: list[socket.socket] = []
+        if self._client is not None and isinstance(client_socket, socket.socket):
+            readers.append(client_socket)
+            if self._client.want_write() or self._outgoing:
+                writers.append(client_socket)
+            if isinstance(client_socket, ssl.SSLSocket) and client_socket.pending():
+                return
+        left_s = ROUND_S
+        if self._phase is not _Phase.IDLE:
+            left_s = min(ROUND_S, max(0.0, self._deadline - self._clock.now()))
+        select.select(readers, writers, [], left_s)
+        with contextlib.suppress(BlockingIOError):
+            self._bell.recv(4096)
+
+    # ---- opening ----
+
+    def _open(self, command: Connect) -> None:
+        self._patient_until = self._clock.now() + PATIENCE_S
+        try:
+            self._client = self._dial(command)
+        except _Refusal as refusal:
+            self._drop()
+            self._post(refusal.down)
+            return
+        finally:
+            self._patient_until = 0.0
+        self._birth = command.birth
+        self._enter(_Phase.GREETING, GREETING_S)
+
+    def _enter(self, phase: _Phase, within_s: float) -> None:
+        self._phase = phase
+        self._deadline = self._clock.now() + within_s
+
+    def _dial(self, command: Connect) -> Client:
+        """A client whose CONNECT is on its way; `_Refusal` says why not."""
+        host, port, tls = self._settings.host, self._settings.port, self._settings.tls
+        if tls is None and not is_loopback(host):
+            raise _Refusal(
+                FindingKey.HUB_TLS,
+                f"{host}:{port}: plain TCP is for this machine only; give [hub.tls] its three files",
+                local=True,
+            )
+        if self._simulated and not is_loopback(host):
+            raise _Refusal(
+                FindingKey.HUB_REFUSED_CLIENT,
+                f"{host}:{port}: a simulated street never speaks to a real hub",
+                local=True,
+            )
+        client = self._new_client(command.will)
+        if tls is not None:
+            client.tls_set_context(self._tls_context(tls))
+        try:
+            client.connect(
+                host,
+                port,
+                keepalive=KEEPALIVE_S,
+                clean_start=True,  # the journal is our session; the broker need not keep one
+                properties=_connect_properties(),
+            )
+        except (OSError, ValueError) as error:
+            raise _why_not(error, f"{host}:{port}", plain=tls is None) from error
+        found = client.socket()
+        if isinstance(found, socket.socket):
+            found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
+            found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return client
+
+    def _new_client(self, will: Message) -> Client:
+        identity = self._identity
+        client = Client(
+            CallbackAPIVersion.VERSION2,
+            # Box names are unique within an RT only; two clients with one name would throw each other out for ever.
+            client_id=f"{identity.kelurahan}-{identity.rw}-{identity.rt}-{identity.box}",
+            protocol=MQTTv5,
+            reconnect_on_failure=False,
+        )
+        client.connect_timeout = DIAL_S
+        client.max_inflight_messages = (
+            64  # the window is kept by core/uplink.py, never by a queue in here
+        )
+        client.max_queued_messages_set(
+            64
+        )  # far beyond a window; reached only if the library lost count
+        client.will_set(
+            will.topic, will.payload, qos=1, retain=will.retain, properties=_will_properties(will)
+        )
+        heard = self._heard = _Heard()
+        client.on_connect = lambda _c, _u, _f, code, properties: _note_connack(
+            heard, code, properties
+        )
+        client.on_subscribe = lambda _c, _u, _m, codes, _p: _note_suback(heard, codes)
+        client.on_publish = lambda _c, _u, mid, code, _p: heard.answers.append((mid, code.value))
+        client.on_message = lambda _c, _u, message: heard.messages.append(message)
+        client.on_disconnect = lambda _c, _u, flags, code, _p: _note_lost(
+            heard, code, from_server=flags.is_disconnect_packet_from_server
+        )
+        return client
+
+    def _tls_context(self, tls: Tls) -> ssl.SSLContext:
+        try:
+            context = ssl.create_default_context(cafile=tls.ca_file)
+            context.minimum_version = ssl.TLSVersion.TLSv1_2
+            # The key may be a systemd credential; OpenSSL wants a path. A memory file never touches a disk.
+            key = os.memfd_create("client-key", os.MFD_CLOEXEC)
+            try:
+                with os.fdopen(os.dup(key), "w", encoding="ascii") as memory:
+                    memory.write(self._secret(tls.key))
+                context.load_cert_chain(
+                    tls.certificate_file, f"/proc/self/fd/{key}", password=lambda: ""
+                )
+            finally:
+                os.close(key)
+        except Exception as error:
+            # Any reader of files and of a foreign encoding, and the secret's own error type, end here: all say that
+            # the box cannot prove who it is. The text names a file, never its content.
+            detail = f"certificate, key or CA file unusable: {_first_line(error)}"
+            raise _Refusal(FindingKey.HUB_TLS, detail, local=True) from error
+        return context
+
+    # ---- carrying ----
+
+    def _carry(self) -> None:
+        """Let the library read and write, then look at what it heard."""
+        if self._client is None:
+            return
+        try:
+            _turn(self._client)
+        except Exception as error:  # noqa: BLE001 - a broker's garbage surfaces as nearly any exception
+            detail = f"sends what is not MQTT 5 ({type(error).__name__})"
+            self._lose(LinkDown(key=FindingKey.HUB_REFUSED_VERSION, detail=detail))
+            return
+        self._digest(self._client, self._heard)
+        self._send_waiting()
+
+    def _send_waiting(self) -> None:
+        """Hand over one after the other, each only when the one before has left this process."""
+        while self._outgoing and self._client is not None and not self._client.want_write():
+            self._publish(self._client, self._outgoing.popleft())
+
+    def _digest(self, client: Client, heard: _Heard) -> None:
+        if heard.connack is not None and self._phase is _Phase.GREETING:
+            self._on_connack(client, *heard.connack)
+        if heard.suback is not None and self._phase is _Phase.SUBSCRIBING:
+            self._on_suback(client, heard.suback)
+        answers, heard.answers = heard.answers, []
+        for mid, code in answers:
+            self._on_answer(mid, code)
+        if self._phase is _Phase.UP:
+            messages, heard.messages = heard.messages, []
+            for message in messages:
+                self._on_message(message)
+        if heard.lost is not None and self._client is not None:
+            self._on_lost(*heard.lost)
+
+    def _on_connack(self, client: Client, code: int, text: str, properties: Properties) -> None:
+        if code != 0:
+            detail = f"{self._where()} refuses this box: {text} (0x{code:02X})"
+            self._lose(LinkDown(key=_key_of(code), detail=detail))
+            return
+        self._limits = (
+            _whole(properties, "ReceiveMaximum", DEFAULT_RECEIVE_MAXIMUM),
+            _whole(properties, "MaximumPacketSize", -1),
+        )
+        # Retain as published: a command that somebody left retained is to be recognised as such.
+        options = SubscribeOptions(qos=1, retainAsPublished=True)
+        self._enter(_Phase.SUBSCRIBING, GREETING_S)
+        client.subscribe([(topic, options) for topic in self._leaves])
+
+    def _on_suback(self, client: Client, codes: tuple[int, ...]) -> None:
+        self._refused = tuple(
+            topic
+            for topic, code in zip(self._leaves, codes, strict=False)
+            if code >= _FIRST_FAILURE
+        )
+        self._enter(_Phase.BIRTH, GREETING_S)
+        if self._birth is not None:
+            self._birth_mid = self._hand_over(client, self._birth)
+
+    def _on_answer(self, mid: int, code: int) -> None:
+        if self._phase is _Phase.BIRTH and mid == self._birth_mid:
+            self._come_up(code)
+        elif self._phase is _Phase.LEAVING and mid == self._farewell_mid:
+            self._hang_up(farewell_heard=True)
+        elif mid in self._tickets:
+            self._post(Delivered(ticket=self._tickets.pop(mid), code=code))
+
+    def _come_up(self, birth_code: int) -> None:
+        refused = self._refused
+        if birth_code >= _FIRST_FAILURE and self._birth is not None:
+            refused = (*refused, self._birth.topic)
+        self._phase, self._deadline = _Phase.UP, float("inf")
+        receive_maximum, packet = self._limits
+        self._post(
+            LinkUp(
+                receive_maximum=receive_maximum,
+                maximum_packet_bytes=None if packet < 0 else packet,
+                simulated_peer=is_loopback(self._settings.host),
+                refused=refused,
+            )
+        )
+
+    def _on_message(self, message: MQTTMessage) -> None:
+        leaf = self._leaves.get(_topic_of(message))
+        if leaf is None or len(message.payload) > MAX_MESSAGE_BYTES:
+            return
+        answer_to: object = getattr(message.properties, "ResponseTopic", None)
+        correlation: object = getattr(message.properties, "CorrelationData", None)
+        self._post(
+            HubMessage(
+                leaf=leaf,
+                payload=bytes(message.payload),
+                retained=message.retain,
+                response_topic=answer_to if isinstance(answer_to, str) else None,
+                correlation=correlation if isinstance(correlation, bytes) else None,
+            )
+        )
+
+    def _on_lost(self, code: int, text: str, from_server: bool) -> None:  # noqa: FBT001 - one caller
+        if self._phase is _Phase.LEAVING:
+            self._lose(LinkDown(key=None, detail="closed"))
+        elif from_server:
+            detail = f"{self._where()} closed the connection: {text} (0x{code:02X})"
+            if code == _SESSION_TAKEN_OVER:
+                detail += "; is there another box with the same name?"
+            self._lose(LinkDown(key=_key_of(code), detail=detail))
+        elif self._phase is _Phase.GREETING and self._settings.tls is not None:
+            detail = f"{self._where()} closed the connection after TLS; does it accept this box's certificate?"
+            self._lose(LinkDown(key=FindingKey.HUB_TLS, detail=detail))
+        else:
+            detail = f"connection to {self._where()} lost: {text}"
+            self._lose(LinkDown(key=FindingKey.HUB_UNREACHABLE, detail=detail, local=_no_route()))
+
+    def _publish(self, client: Client, job: Send) -> None:
+        camera = job.message.picture_of
+        if camera is not None and not self._shutter.allows(camera):
+            self._post(NotSent(ticket=job.ticket))
+            return
+        mid = self._hand_over(client, job.message)
+        if mid < 0:
+            self._post(NotSent(ticket=job.ticket))
+        else:
+            self._tickets[mid] = job.ticket
+
+    def _hand_over(self, client: Client, message: Message) -> int:
+        """Give *message* to the library; its mid, or -1 if it was not taken."""
+        info = client.publish(
+            message.topic,
+            message.payload,
+            qos=1,
+            retain=message.retain,
+            properties=_publish_properties(message),
+        )
+        return info.mid if info.rc == MQTTErrorCode.MQTT_ERR_SUCCESS else -1
+
+    # ---- closing ----
+
+    def _leave(self, farewell: Message) -> None:
+        if self._client is None:
+            self._post(LinkDown(key=None, detail="closed"))
+            return
+        was_up = self._phase is _Phase.UP
+        for job in self._outgoing:
+            self._post(NotSent(ticket=job.ticket))
+        self._outgoing.clear()
+        self._enter(_Phase.LEAVING, FAREWELL_S)
+        if was_up and len(self._tickets) < self._limits[0]:
+            self._farewell_mid = self._hand_over(self._client, farewell)
+        else:
+            self._hang_up(farewell_heard=False)
+
+    def _hang_up(self, *, farewell_heard: bool) -> None:
+        """DISCONNECT; if the farewell was not heard, with the wish that the broker publishes the Will."""
+        if self._client is not None:
+            with contextlib.suppress(
+                Exception
+            ):  # the connection is over whatever the library makes of it
+                self._client.disconnect(
+                    None if farewell_heard else ReasonCode(PacketTypes.DISCONNECT, _WITH_WILL)
+                )
+        self._lose(LinkDown(key=None, detail="closed"))
+
+    def _out_of_time(self) -> None:
+        if self._phase is _Phase.LEAVING:
+            self._hang_up(farewell_heard=False)
+            return
+        detail = f"{self._where()} takes connections, but says nothing for {GREETING_S:.0f} s"
+        self._lose(LinkDown(key=FindingKey.HUB_UNREACHABLE, detail=detail))
+
+    def _lose(self, down: LinkDown) -> None:
+        self._drop()
+        self._post(down)
+
+    def _drop(self) -> None:
+        """Forget the connection; without a DISCONNECT the broker publishes the Will."""
+        client, self._client = self._client, None
+        self._phase = _Phase.IDLE
+        self._outgoing.clear()
+        self._tickets.clear()
+        self._birth_mid = self._farewell_mid = -1
+        if client is not None:
+            found = client.socket()
+            if isinstance(found, socket.socket):
+                with contextlib.suppress(OSError):
+                    found.close()
+
+    def _where(self) -> str:
+        return f"{self._settings.host}:{self._settings.port}"
+
+
+# ---- around the library ----
+
+
+def _turn(client: Client) -> None:
+    """One round of reading and writing; blocks on nothing."""
+    client.loop_read()
+    while isinstance(found := client.socket(), ssl.SSLSocket) and found.pending():
+        client.loop_read()
+    if client.want_write():
+        client.loop_write()
+    client.loop_misc()
+
+
+def _note_connack(heard: _Heard, code: ReasonCode, properties: Properties | None) -> None:
+    heard.connack = (code.value, str(code), properties or _properties(PacketTypes.CONNACK))
+
+
+def _note_suback(heard: _Heard, codes: list[ReasonCode]) -> None:
+    heard.suback = tuple(code.value for code in codes)
+
+
+def _note_lost(heard: _Heard, code: ReasonCode, *, from_server: bool) -> None:
+    if heard.lost is None:  # the library may tell twice; the first is the cause
+        heard.lost = (code.value, str(code), from_server)
+
+
+def _properties(of: int) -> Properties:
+    return Properties(of)  # type: ignore[no-untyped-call]  # paho leaves its constructor untyped
+
+
+def _connect_properties() -> Properties:
+    properties = _properties(PacketTypes.CONNECT)
+    properties.SessionExpiryInterval = 0
+    properties.ReceiveMaximum = 20
+    properties.MaximumPacketSize = MAX_MESSAGE_BYTES + 4096  # payload, topic and properties
+    return properties
+
+
+def _will_properties(will: Message) -> Properties:
+    properties = _properties(PacketTypes.WILLMESSAGE)
+    properties.ContentType = will.content_type
+    return properties
+
+
+def _publish_properties(message: Message) -> Properties:
+    properties = _properties(PacketTypes.PUBLISH)
+    properties.ContentType = message.content_type
+    if message.properties:
+        properties.UserProperty = list(message.properties)
+    if message.response_to is not None:
+        properties.CorrelationData = message.response_to
+    return properties
+
+
+def _whole(properties: Properties, name: str, otherwise: int) -> int:
+    found: object = getattr(properties, name, None)
+    return found if isinstance(found, int) and found > 0 else otherwise
+
+
+def _topic_of(message: MQTTMessage) -> str:
+    try:
+        return message.topic
+    except UnicodeDecodeError:
+        return ""
+
+
+def _key_of(code: int) -> FindingKey:
+    """Which finding an MQTT 5 reason code of CONNACK or DISCONNECT is."""
+    if code in _VERSION:
+        return FindingKey.HUB_REFUSED_VERSION
+    if code in _CLIENT:
+        return FindingKey.HUB_REFUSED_CLIENT
+    if code in _TOPIC:
+        return FindingKey.HUB_REFUSED_TOPIC
+    return (
+        FindingKey.HUB_UNREACHABLE
+    )  # busy, shutting down, moved, over quota: there, but not for us now
+
+
+def _why_not(error: Exception, where: str, *, plain: bool) -> _Refusal:
+    """What a failed dial means."""
+    if isinstance(error, socket.gaierror):
+        detail = f"{where}: the name is not known here ({_first_line(error)})"
+        return _Refusal(FindingKey.HUB_NAME_UNKNOWN, detail, local=_no_route())
+    if isinstance(error, ssl.SSLCertVerificationError):
+        detail = f"{where}: its certificate is not accepted: {error.verify_message}"
+        return _Refusal(FindingKey.HUB_TLS, detail)
+    if isinstance(error, ssl.SSLError) or (not plain and isinstance(error, ConnectionResetError)):
+        return _Refusal(FindingKey.HUB_TLS, f"{where}: TLS failed: {_first_line(error)}")
+    if isinstance(error, TimeoutError):
+        detail = f"{where}: no answer within {DIAL_S:.0f} s"
+        return _Refusal(FindingKey.HUB_UNREACHABLE, detail, local=_no_route())
+    if isinstance(error, ConnectionRefusedError):
+        return _Refusal(FindingKey.HUB_UNREACHABLE, f"{where}: nobody listens there")
+    return _Refusal(FindingKey.HUB_UNREACHABLE, f"{where}: {_first_line(error)}", local=_no_route())
+
+
+def _no_route() -> bool:
+    """Whether this box has no default route at all: the fault is on this side. Not to be told = no."""
+    try:
+        lines = Path("/proc/net/route").read_text(encoding="ascii").splitlines()[1:]
+        if any(line.split()[1] == "00000000" for line in lines):
+            return False
+        six = Path("/proc/net/ipv6_route")
+        lines = six.read_text(encoding="ascii").splitlines() if six.exists() else []
+        return not any(
+            line.startswith("0" * 32 + " 00 ") and not line.endswith(" lo") for line in lines
+        )
+    except (OSError, ValueError, IndexError):
+        return False
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0][:200]

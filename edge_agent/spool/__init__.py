@@ -1,0 +1,19 @@
+"""The journal: what the box accepted waits here, over outages and power cuts, until the hub has it for good.
+
+Promises (docs/design/journal.md has each with its checker and its test):
+- Accepted means kept: a `Committed` with `durable` true is posted only after SQLite has synced those records to disk.
+- `(epoch, seq)` names one record for ever: `seq` only grows, `epoch` is new with every new store.
+- Deleted is only what was settled, purged, or thinned for want of room; thinning and purging leave a tombstone.
+- Bounded by `quota_bytes` and `disk_floor_bytes`, looked at before writing. Records of rank AUDIT are never thinned.
+- No caller waits for the disk. It always starts: with a damaged store moved aside, or in memory until the disk is mended.
+- Pictures come in as `Released` only, and a purge reaches the queue, the store, its log and what was moved aside.
+Not its job: what to send when (core/uplink.py), words for findings, sealing, topics.
+
+`journal.py` is the door and the writer thread; `waiting.py` what waits for it; `store.py` one SQLite database;
+`rescue.py` files, damaged ones above all; `values.py` rows, gaps and tombstones.
+"""
+
+from edge_agent.spool.journal import Spool
+from edge_agent.spool.store import check
+
+__all__ = ["Spool", "check"]

@@ -1,0 +1,160 @@
+"""What the parts of the journal hand to each other: rows, gaps, tombstones, ranges of seqs.
+
+Promise: pure; a tombstone names every seq that is gone, and no other.
+Not its job: disk, threads.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import zlib
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias
+
+from edge_agent.core.messages import Json, Rank
+
+MAX_SEQ: Final = 2**63 - 1
+
+Range: TypeAlias = tuple[int, int]  # of seqs, both inclusive
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stamp:
+    """When something was, by both clocks."""
+
+    boot: str
+    at: float  # seconds since that boot
+    wall_s: float  # Unix time
+    trusted: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """A record with everything but its seq."""
+
+    kind: str
+    rank: Rank
+    stamp: Stamp
+    data: bytes
+    camera: str | None = None
+    jpeg: bytes | None = field(default=None, repr=False)
+
+    @property
+    def size(self) -> int:
+        """Bytes it takes in memory, roughly."""
+        return len(self.data) + len(self.jpeg or b"") + 200
+
+    def crc(self, seq: int) -> int:
+        """Checksum of this row as record *seq*: no flipped bit, and no row that came to lie elsewhere, passes for it.
+
+        Wall time is left out: it is a label that may be corrected later.
+        """
+        named = f"{seq}|{self.kind}|{self.camera}|{self.stamp.boot}|{self.stamp.at!r}"
+        crc = zlib.crc32(self.data, zlib.crc32(named.encode()))
+        return crc if self.jpeg is None else zlib.crc32(self.jpeg, crc)
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """One record that is gone; no seq = it never got one."""
+
+    seq: int | None
+    boot: str
+    at: float
+    wall_s: float
+
+
+def mark_of(row: Row) -> Mark:
+    """For a row that was never written."""
+    return Mark(None, row.stamp.boot, row.stamp.at, row.stamp.wall_s)
+
+
+@dataclass(slots=True)
+class Gap:
+    """Records that are gone, told together; grows by a few bytes a record and keeps no picture."""
+
+    count: int = 0
+    seqs: list[int] = field(default_factory=list)
+    first: Mark | None = None
+    last: Mark | None = None
+
+    def add(self, mark: Mark) -> None:
+        """One more, later than those before."""
+        self.count += 1
+        self.first = self.first or mark
+        self.last = mark
+        if mark.seq is not None:
+            self.seqs.append(mark.seq)
+
+    @classmethod
+    def of(cls, marks: Iterable[Mark]) -> Gap:
+        """All of *marks*."""
+        gap = cls()
+        for mark in marks:
+            gap.add(mark)
+        return gap
+
+    def tombstone(self, kind: str, stamp: Stamp, facts: Mapping[str, Json]) -> Row:
+        """The record that declares it, made at *stamp*."""
+        ranges = merged((seq, seq) for seq in self.seqs)
+        data: dict[str, Json] = {
+            **facts,
+            "count": self.count,
+            "ranges": [[low, high] for low, high in ranges],
+            "from_seq": ranges[0][0] if ranges else None,
+            "to_seq": ranges[-1][1] if ranges else None,
+        }
+        for name, mark in (("from", self.first), ("to", self.last)):
+            if mark is not None:
+                wall_s = round(mark.wall_s, 3)
+                data |= {
+                    f"{name}_boot": mark.boot,
+                    f"{name}_at": mark.at,
+                    f"{name}_wall_s": wall_s,
+                }
+        return Row(kind=kind, rank=Rank.AUDIT, stamp=stamp, data=dump(data))
+
+
+def thinned(gap: Gap, stamp: Stamp, *, rank: Rank | None, camera: str | None, reason: str) -> Row:
+    """The tombstone of records that were dropped for want of something."""
+    name = None if rank is None else rank.name.lower()
+    return gap.tombstone(
+        "journal.thinned", stamp, {"reason": reason, "rank": name, "camera": camera}
+    )
+
+
+def dump(value: Json) -> bytes:
+    """As JSON text; what JSON cannot say (NaN, infinity) becomes null."""
+    return json.dumps(_plain(value), separators=(",", ":"), allow_nan=False).encode("ascii")
+
+
+def _plain(value: Json) -> Json:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, str | int) or value is None:
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value]
+
+
+def merged(ranges: Iterable[Range]) -> list[Range]:
+    """Sorted, joined where they touch, empty ones left out."""
+    out: list[Range] = []
+    for low, high in sorted(ranges):
+        if low > high:
+            continue
+        if out and low <= out[-1][1] + 1:
+            out[-1] = (out[-1][0], max(high, out[-1][1]))
+        else:
+            out.append((low, high))
+    return out
+
+
+def end_of_cover(ranges: Sequence[Range], seq: int) -> int | None:
+    """Last seq of the range that holds *seq*; None if none does. *ranges* as `merged` makes them."""
+    at = bisect_right(ranges, (seq, MAX_SEQ)) - 1
+    return ranges[at][1] if at >= 0 and ranges[at][1] >= seq else None

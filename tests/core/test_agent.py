@@ -1,0 +1,394 @@
+"""The whole box in simulated time: privacy wins, cameras do not disturb each other, news is said once."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge_agent.core.messages import (
+    BoxRead,
+    CameraLost,
+    Cause,
+    ClockRead,
+    Connect,
+    Delivered,
+    Died,
+    Fetch,
+    Fetched,
+    FindingKey,
+    HubMessage,
+    JournalTrouble,
+    Keep,
+    Lamp,
+    Lane,
+    LinkDown,
+    LoopRead,
+    OpenShutter,
+    OrderForged,
+    OrderVerified,
+    Purge,
+    Purged,
+    Rank,
+    RememberPolicy,
+    Send,
+    ShowLamps,
+    StartCameras,
+    Stop,
+    StopCameras,
+    Stored,
+    SwitchRead,
+    Verify,
+)
+from edge_agent.core.settings import SwitchKind
+from tests.support.build import LIVING_ROOM, STREET, opened, picture
+from tests.support.play import LIVE, PRESSED, RELEASED, Play, committed, settings
+
+
+def show(play: Play, camera: str, count: int, *, reading=STREET, generation: int = 1, jpeg: bytes = b"street") -> None:
+    for _ in range(count):
+        play.wait(2.0, switch=replace(LIVE, press=press_of(play)))
+        play.post(picture(camera=camera, generation=generation, taken_at=play.now, reading=reading, jpeg=jpeg))
+
+
+def press_of(play: Play) -> int:
+    commands = play.did(OpenShutter)
+    return commands[-1].press if commands else 0  # type: ignore[attr-defined]
+
+
+def live_box(camera: str = "river") -> Play:
+    play = Play.begin()
+    play.go_live()
+    play.connect_hub()
+    play.post(opened(camera=camera))
+    show(play, camera, 8)
+    assert play.released
+    return play
+
+
+def shutter(play: Play) -> OpenShutter:
+    return play.did(OpenShutter)[-1]  # type: ignore[return-value]
+
+
+def test_a_box_starts_private_and_reads_no_camera_until_the_switch_says_live():
+    play = Play.begin()
+    assert play.did(StartCameras) == []
+    play.wait(2.5, switch=LIVE)
+    assert play.did(StartCameras) == []
+    play.wait(1.0, switch=LIVE)
+    assert len(play.did(StartCameras)) == 1
+    assert play.did(ShowLamps)[0] == ShowLamps(lamp=Lamp.PRIVATE)
+
+
+def test_a_box_whose_switch_is_pressed_at_the_start_says_so_and_never_starts_a_camera():
+    play = Play.begin()
+    play.wait(600.0, switch=PRESSED)
+    assert play.did(StartCameras) == []
+    assert [r.kind for r in play.records].count("privacy.on") == 1
+    assert play.did(Purge)
+
+
+def test_a_press_closes_everything_in_one_call():
+    play = live_box()
+    done = play.post(PRESSED)
+    kinds = [type(command) for command in done]
+    assert kinds[:3] == [OpenShutter, StopCameras, Purge]
+    assert shutter(play).cameras == frozenset()
+    purge = play.did(Purge)[-1]
+    assert purge.since_at == play.now - 60.0  # type: ignore[attr-defined]
+    assert play.did(ShowLamps)[-1] == ShowLamps(lamp=Lamp.PRIVATE)
+
+
+def test_pictures_that_arrive_after_the_press_are_dropped_unread():
+    play = live_box()
+    play.post(PRESSED)
+    before = len(play.done)
+    for _ in range(20):
+        play.post(picture(camera="river", taken_at=play.now))
+        play.wait(2.0, switch=PRESSED)
+    assert [c for _, c in play.done[before:] if not isinstance(c, Send)] == []
+
+
+def test_after_the_switch_is_released_each_camera_proves_itself_again():
+    play = live_box()
+    play.post(PRESSED)
+    play.wait(30.0, switch=PRESSED)
+    before = len(play.released)
+    play.wait(4.0, switch=RELEASED)
+    assert len(play.did(StartCameras)) == 2
+    play.post(opened(camera="river", generation=2))
+    show(play, "river", 4, generation=2)
+    assert len(play.released) == before
+    show(play, "river", 4, generation=2)
+    assert len(play.released) > before
+    kinds = [r.kind for r in play.records if r.kind.startswith("privacy")]
+    assert kinds == ["privacy.off", "privacy.on", "privacy.off"]
+    assert shutter(play).press == 1
+
+
+def test_what_was_sent_just_before_the_press_is_asked_back():
+    play = live_box()
+    stored = Stored(
+        epoch="e1",
+        seq=7,
+        kind="snapshot",
+        rank=Rank.PICTURE,
+        camera="river",
+        boot="boot-1",
+        at=play.now - 10,
+        wall_s=1.8e9,
+        trusted=True,
+        data=b"{}",
+        jpeg=b"street",
+    )
+    old = replace(stored, seq=6, at=play.now - 1000)
+    play.post(committed(last_seq=7, depth=2))
+    asked = play.did(Fetch)
+    sent: list[Send] = []
+    while asked:
+        fetch = asked.pop(0)
+        assert isinstance(fetch, Fetch)
+        wanted = (old, stored) if fetch.camera == "river" and fetch.lane is Lane.LIVE_PICTURES else ()
+        for command in play.post(Fetched(fetch=fetch, records=wanted, end=True)):
+            if isinstance(command, Fetch):
+                asked.append(command)
+            if isinstance(command, Send):
+                sent.append(command)
+    assert [s for s in sent if s.message.picture_of == "river"]
+    play.post(PRESSED)
+    withdraw = [r for r in play.records if r.kind == "privacy.withdraw"]
+    assert [r.data["pictures"] for r in withdraw] == [[{"epoch": "e1", "seq": "7"}]]
+    assert withdraw[0].rank is Rank.AUDIT
+
+
+def test_one_camera_at_home_does_not_hold_the_other():
+    play = Play.begin()
+    play.go_live()
+    play.post(opened(camera="river"), opened(camera="gate"), LoopRead(camera="gate", closed=True))
+    for _ in range(8):
+        show(play, "river", 1, jpeg=b"river")
+        show(play, "gate", 1, reading=LIVING_ROOM, jpeg=b"sofa")
+    assert set(play.released) == {b"river"}
+    assert shutter(play).cameras == {"river"}
+    assert play.did(ShowLamps)[-1] == ShowLamps(lamp=Lamp.HELD)
+
+
+def test_events_of_unknown_cameras_are_ignored():
+    play = live_box()
+    before = len(play.records)
+    play.post(
+        opened(camera="ghost"),
+        picture(camera="ghost", taken_at=play.now),
+        LoopRead(camera="ghost", closed=False),
+        CameraLost(camera="ghost", generation=1, cause=Cause.REFUSED, detail=""),
+    )
+    assert len(play.records) == before
+
+
+def test_a_silent_sensor_thread_makes_the_box_private():
+    play = live_box()
+    play.wait(5.0)
+    assert shutter(play).cameras == frozenset()
+    opened_keys = [r.data["key"] for r in play.records if r.kind == "finding.opened"]
+    assert "privacy_unreadable" in opened_keys
+
+
+def test_without_a_switch_the_hub_is_told():
+    play = Play.begin(settings(switch=SwitchKind.NONE))
+    play.wait(4.0, switch=LIVE)
+    assert play.did(StartCameras)
+    play.wait(10.0, switch=LIVE)
+    said = [r.kind for r in play.records if r.data.get("key") == "privacy_no_switch"]
+    assert said == ["finding.opened"]
+
+
+def test_a_wiring_fault_has_its_own_lamp():
+    play = live_box()
+    both = SwitchRead(nc_closed=True, no_closed=True, press=1)
+    play.wait(1.0, switch=both)
+    assert play.did(ShowLamps)[-1] == ShowLamps(lamp=Lamp.WIRING_FAULT)
+
+
+def policy(number: int, until: float | None) -> OrderVerified:
+    claims = {
+        "v": 1,
+        "kind": "policy",
+        "aud": "cctv/v1/kuningan/03/07/box-1",
+        "number": number,
+        "suspended_until": until,
+        "reason_id": "anggaran",
+        "reason_en": "budget",
+    }
+    return OrderVerified(leaf="policy", claims=json.dumps(claims).encode(), retained=True)
+
+
+def test_only_the_hubs_own_key_moves_a_policy():
+    play = live_box()
+    play.post(HubMessage(leaf="policy", payload=b"x", retained=True))
+    assert play.did(Verify)
+    play.post(OrderForged(leaf="policy", why="not signed"))
+    assert play.agent.status(at=play.now)["suspended"] is False
+    assert any(r.data.get("key") == "order_refused" for r in play.records)
+
+
+def test_an_ack_that_cannot_be_read_is_said_and_survived():
+    play = live_box()
+    play.post(HubMessage(leaf="ack", payload=b"\xff{", retained=True))
+    assert any("ack that cannot be read" in line for line in play.said)
+
+
+def test_a_part_that_died_stops_the_process_as_failed():
+    play = live_box()
+    done = play.post(Died(part="journal", detail="boom"))
+    stops = [c for c in done if isinstance(c, Stop)]
+    assert len(stops) == 1
+    assert stops[0].failed
+
+
+def test_journal_trouble_is_a_finding_that_goes_again():
+    play = live_box()
+    play.post(JournalTrouble(key=FindingKey.JOURNAL_BROKEN, detail="read-only"))
+    play.post(JournalTrouble(key=FindingKey.JOURNAL_BROKEN, detail="read-only"))
+    play.post(JournalTrouble(key=None, detail=""))
+    said = [r.kind for r in play.records if r.data.get("key") == "journal_broken"]
+    assert said == ["finding.opened", "finding.closed"]
+
+
+def test_an_untrusted_clock_is_a_finding_after_ten_minutes():
+    play = Play.begin()
+    play.post(ClockRead(wall_s=0.0, trusted=False, source="none"))
+    assert not any(r.data.get("key") == "clock_untrusted" for r in play.records)
+    play.now += 601.0
+    play.post(ClockRead(wall_s=601.0, trusted=False, source="none"))
+    assert any(r.data.get("key") == "clock_untrusted" for r in play.records)
+
+
+def test_health_is_a_metric_now_and_then_and_a_finding_when_bad():
+    play = Play.begin()
+    read = BoxRead(
+        cpu_percent=5.0,
+        cpu_celsius=90.0,
+        memory_used_percent=40.0,
+        memory_available_bytes=1,
+        disk_free_bytes=None,
+        disk_used_percent=None,
+        uptime_s=100.0,
+        agent_rss_bytes=1,
+        net_sent_bytes=1,
+        net_received_bytes=1,
+        under_voltage=None,
+    )
+    for _ in range(60):
+        play.now += 10.0
+        play.post(read)
+    kinds = [r.kind for r in play.records]
+    assert kinds.count("box.metrics") == 2
+    assert [r.kind for r in play.records if r.data.get("key") == "box_hot"] == ["finding.opened"]
+
+
+def test_the_link_is_wanted_from_the_start_although_private():
+    play = Play.begin()
+    play.wait(3.0)
+    assert len(play.did(Connect)) == 1
+    play.post(LinkDown(key=FindingKey.HUB_UNREACHABLE, detail="refused", local=True))
+    assert any("hub lost" in line for line in play.said)
+
+
+def test_the_state_of_each_camera_is_retained_with_a_notice_for_the_portal():
+    play = live_box()
+    states = [c.message for c in play.did(Send) if "/camera/" in c.message.topic]  # type: ignore[attr-defined]
+    assert {m.topic.rsplit("/", 1)[1] for m in states} <= {"gate", "river"}
+    assert all(m.retain for m in states)
+
+
+def test_status_names_every_camera_and_never_holds_a_picture():
+    play = live_box()
+    status = play.agent.status(at=play.now)
+    assert [c["id"] for c in status["cameras"]] == ["gate", "river"]
+    assert "street" not in repr(status)
+    river = status["cameras"][1]
+    assert (river["gate"], river["right_scene"], river["fresh_video"]) == ("open", True, True)
+
+
+def test_suspended_by_the_city_until_its_time_is_over():
+    play = live_box()
+    until = play.agent.wall(at=play.now) + 30.0
+    play.post(policy(1, until))
+    status = play.agent.status(at=play.now)
+    assert status["suspended"] is True
+    assert play.did(ShowLamps)[-1] == ShowLamps(lamp=Lamp.SUSPENDED)
+    assert play.did(RememberPolicy)
+    play.post(policy(1, until + 1e6))
+    play.wait(31.0, switch=LIVE)
+    assert play.agent.status(at=play.now)["suspended"] is False
+    kinds = [r.kind for r in play.records if r.kind.startswith("hub.")]
+    assert kinds == ["hub.suspended", "hub.resumed"]
+
+
+def test_a_remembered_suspension_holds_from_the_first_second():
+    claims = policy(3, 1_900_000_000.0).claims
+    play = Play.begin(policy=claims)
+    assert play.agent.status(at=0.0)["suspended"] is True
+    play.wait(10.0, switch=LIVE)
+    assert play.did(Connect) == []
+
+
+HOSTILE = st.one_of(
+    st.builds(
+        SwitchRead,
+        nc_closed=st.sampled_from([True, False, None]),
+        no_closed=st.sampled_from([True, False, None]),
+        press=st.integers(0, 3),
+    ),
+    st.builds(opened, camera=st.sampled_from(["gate", "river", "ghost"]), generation=st.integers(1, 4)),
+    st.builds(
+        CameraLost,
+        camera=st.sampled_from(["gate", "river"]),
+        generation=st.integers(0, 4),
+        cause=st.sampled_from(Cause),
+        detail=st.just("x"),
+    ),
+    st.builds(LoopRead, camera=st.just("gate"), closed=st.sampled_from([True, False, None])),
+    st.builds(
+        picture,
+        camera=st.sampled_from(["gate", "river"]),
+        generation=st.integers(1, 4),
+        reading=st.sampled_from([STREET, LIVING_ROOM]),
+    ),
+    st.builds(HubMessage, leaf=st.sampled_from(["ack", "policy", "command", ""]), payload=st.binary(max_size=40), retained=st.booleans()),
+    st.builds(OrderVerified, leaf=st.sampled_from(["policy", "command"]), claims=st.binary(max_size=60), retained=st.booleans()),
+    st.builds(Delivered, ticket=st.integers(0, 5), code=st.sampled_from([0, 16, 0x87, 0x97])),
+    st.builds(Purged, seqs=st.just(()), cameras=st.just(())),
+    st.builds(committed, last_seq=st.integers(0, 9)),
+    st.just(LinkDown(key=None, detail="")),
+)
+
+
+@given(st.lists(st.tuples(HOSTILE, st.floats(0.0, 5.0)), max_size=60))
+def test_nothing_that_can_arrive_makes_the_agent_raise_or_opens_the_shutter_while_private(steps):
+    play = Play.begin()
+    for event, gap_s in steps:
+        play.now += gap_s
+        commands = play.post(event)
+        assert play.agent.deadline(at=play.now) > 0
+        private = play.agent.status(at=play.now)["private"]["on"]
+        if private:
+            assert shutter(play).cameras == frozenset() if play.did(OpenShutter) else True
+        for command in commands:
+            if isinstance(command, Keep):
+                assert b"\xff\xd8" not in repr(command.record.data).encode()
+
+
+@pytest.mark.parametrize("seconds", [1, 60, 3600])
+def test_an_idle_box_does_not_spin(seconds: int):
+    play = live_box()
+    ticks = 0
+    end = play.now + seconds
+    play.post(LIVE)
+    while play.now < end:
+        due = play.agent.deadline(at=play.now)
+        play.now = max(due, play.now) if due < end else end
+        play.post(replace(LIVE, press=0))
+        ticks += 1
+    assert ticks <= seconds * 3 + 10

@@ -1,0 +1,133 @@
+"""Tell a box's story to the agent, event by event, and look at what it did."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from edge_agent.core.agent import About, Agent
+from edge_agent.core.messages import (
+    ClockRead,
+    Command,
+    Committed,
+    Event,
+    Keep,
+    KeepPicture,
+    LinkUp,
+    Record,
+    Say,
+    SwitchRead,
+    Tick,
+)
+from edge_agent.core.settings import (
+    Camera,
+    CameraKind,
+    Hub,
+    Identity,
+    Privacy,
+    Run,
+    Settings,
+    SwitchKind,
+)
+
+IDENTITY = Identity(kelurahan="kuningan", rw="03", rt="07", box="box-1")
+GATE = Camera(id="gate", name="Gapura", kind=CameraKind.RTSP, source="rtsp://10.0.0.9/1", period_s=5.0)
+RIVER = Camera(id="river", name="Sungai", kind=CameraKind.RTSP, source="rtsp://10.0.0.8/1", period_s=5.0)
+RUN = Run(camera="gate", cable="cat5e", length_m=50.0, place="pole 3", loop_pin=20)
+
+
+def settings(*, switch: SwitchKind = SwitchKind.LATCHING, cameras: Sequence[Camera] = (GATE, RIVER)) -> Settings:
+    """A box with two cameras, one of them with a supervised run."""
+    return Settings(
+        identity=IDENTITY,
+        hub=Hub(host="127.0.0.1", port=1883, tls=None),
+        privacy=Privacy(switch=switch),
+        cameras=tuple(cameras),
+        runs=(RUN,),
+    )
+
+
+@dataclass
+class Play:
+    """Runs the agent in simulated time; `done` holds every command with its time."""
+
+    agent: Agent
+    now: float = 0.0
+    done: list[tuple[float, Command]] = field(default_factory=list)
+
+    @classmethod
+    def begin(cls, chosen: Settings | None = None, *, policy: bytes | None = None) -> "Play":
+        """A box that has just started."""
+        about = About(version="1.0", boot="boot-1")
+        agent = Agent(chosen or settings(), about, random=lambda: 0.5, at=0.0, policy=policy)
+        play = cls(agent)
+        play._note(agent.start(at=0.0))
+        return play
+
+    def _note(self, commands: Sequence[Command]) -> None:
+        self.done += [(self.now, command) for command in commands]
+
+    def post(self, *events: Event) -> list[Command]:
+        """Events now; what was done about them."""
+        before = len(self.done)
+        for event in events:
+            self._note(self.agent.handle(event, at=self.now))
+        return [command for _, command in self.done[before:]]
+
+    def wait(self, seconds: float, *, switch: SwitchRead | None = None) -> None:
+        """Let time pass as the loop would: a tick at each deadline, the switch read each half second if given."""
+        end = self.now + seconds
+        while self.now < end:
+            step = end if switch is None else min(end, self.now + 0.5)
+            while (due := self.agent.deadline(at=self.now)) < step:
+                self.now = max(due, self.now)
+                self.post(Tick())
+                if self.agent.deadline(at=self.now) <= self.now:
+                    self.now += 0.001
+            self.now = step
+            self.post(switch if switch is not None else Tick())
+
+    def go_live(self) -> None:
+        """Read a switch in its live position for long enough."""
+        self.post(ClockRead(wall_s=1_800_000_000.0, trusted=True, source="test"))
+        self.wait(4.0, switch=LIVE)
+
+    def connect_hub(self) -> None:
+        """The link comes up with an empty journal."""
+        self.post(committed(last_seq=0), LinkUp(receive_maximum=20, maximum_packet_bytes=None, simulated_peer=False))
+
+    def did(self, kind: type[Command]) -> list[Command]:
+        """All commands of one kind so far."""
+        return [command for _, command in self.done if isinstance(command, kind)]
+
+    @property
+    def records(self) -> list[Record]:
+        """All records put into the journal."""
+        return [c.record for _, c in self.done if isinstance(c, Keep)]
+
+    @property
+    def released(self) -> list[bytes]:
+        """All pictures put into the journal."""
+        return [c.picture.jpeg for _, c in self.done if isinstance(c, KeepPicture)]
+
+    @property
+    def said(self) -> list[str]:
+        """All log lines."""
+        return [c.text for _, c in self.done if isinstance(c, Say)]
+
+
+LIVE = SwitchRead(nc_closed=True, no_closed=False, press=0)
+PRESSED = SwitchRead(nc_closed=False, no_closed=True, press=1)
+RELEASED = SwitchRead(nc_closed=True, no_closed=False, press=1)
+
+
+def committed(*, last_seq: int, depth: int = 0) -> Committed:
+    """The journal's report."""
+    return Committed(
+        epoch="e1",
+        last_seq=last_seq,
+        depth=depth,
+        oldest_seq=1 if depth else None,
+        oldest_at=0.0 if depth else None,
+        oldest_wall_s=None,
+        used_bytes=1000,
+        durable=True,
+    )
