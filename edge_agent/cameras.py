@@ -48,6 +48,7 @@ from edge_agent.core.messages import (
 from edge_agent.core.settings import Camera, SecretRef
 
 _log = logging.getLogger(__name__)
+_CHANCE: Final = secrets.SystemRandom()
 
 SILENT_MAX_S: Final = 15.0
 BLOCKED_MAX_S: Final = (
@@ -87,7 +88,7 @@ class Cameras:
         secret: Callable[[SecretRef], str],
         post: Callable[[Event], None],
         clock: Clock,
-        jitter: Callable[[], float] = secrets.SystemRandom().random,
+        jitter: Callable[[], float] = _CHANCE.random,
     ) -> None:
         self._views_folder = views_folder
         self._secret = secret
@@ -231,7 +232,9 @@ class Cameras:
         )
         worker = _Worker(process, assignment, self._clock.now())
         self._selector.register(worker.stdout, selectors.EVENT_READ, partial(self._hear, worker))
-        self._selector.register(worker.stderr, selectors.EVENT_READ, partial(self._overhear, worker))
+        self._selector.register(
+            worker.stderr, selectors.EVENT_READ, partial(self._overhear, worker)
+        )
         with self._lock:
             if group in self._groups:
                 group.worker = worker
@@ -283,7 +286,8 @@ class Cameras:
             worker.beat = said
             return
         if said.camera not in worker.cameras:
-            raise Garbled(f"news of camera {said.camera[:60]!r}, which is not its own")
+            msg = f"news of camera {said.camera[:60]!r}, which is not its own"
+            raise Garbled(msg)
         camera = self._cameras[said.camera]
         # Under the lock, so that nothing can be posted after `stop` returned.
         with self._lock:

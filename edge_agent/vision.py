@@ -46,17 +46,17 @@ MAX_JPEG_BYTES: Final = 16_000_000
 
 # ---- limits; each part of the score is divided by its own (docs/design/view.md) ----
 
-LIMIT_EDGE_Z: Final = 3.0
-LIMIT_SHARE: Final = 0.40
-LIMIT_CELLS: Final = 4
-LIMIT_NCC: Final = 0.12
+LIMIT_EDGE_Z: Final = 2.5
+LIMIT_SHARE: Final = 0.30
+LIMIT_CELLS: Final = 3
+LIMIT_NCC: Final = 0.10
 
 NEAR_PX: Final = 4  # a bolted camera shakes by about 1 % of the width; more is a camera that moved
 BACKGROUND_X: Final = 64
 BACKGROUND_Y: Final = 48
 OWN_PX: Final = 12  # around a true peak neighbours are high too: they are no background
 ELSEWHERE_Z: Final = 6.0  # of 12,000 places the best is 4 by chance and up to 5.3 in foreign streets and rooms
-ELSEWHERE_SHARE: Final = 0.30
+ELSEWHERE_SHARE: Final = 0.25
 
 TILES_X: Final = 8
 TILES_Y: Final = 6

@@ -14,6 +14,7 @@ import secrets
 import signal
 import sys
 import threading
+import traceback
 from typing import Final
 
 import cv2
@@ -125,7 +126,7 @@ class _Worker:
 
     def _failed(self, what: str) -> None:
         sys.stderr.write(f"failed camera={what}\n")
-        sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
+        traceback.print_exc()
         self._ended.put(1)
 
     def _beat(self) -> None:

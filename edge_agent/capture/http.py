@@ -6,6 +6,7 @@ digest and basic, whichever the camera asks for.
 Not its job: when to ask (watch.py), other pictures than JPEG: no camera sends them.
 """
 
+import re
 import socket
 import threading
 from collections.abc import Iterator, Mapping
@@ -61,10 +62,11 @@ class Guillotine:
             if mine := self._open.get(threading.get_ident()):
                 self._open[threading.get_ident()] = (mine[0], line)
 
-    def end(self) -> None:
-        """The calling thread's request is over."""
+    def end(self) -> bool:
+        """The calling thread's request is over; whether it was cut."""
         with self._lock:
-            self._open.pop(threading.get_ident(), None)
+            until, _ = self._open.pop(threading.get_ident())
+            return self._clock.now() > until
 
     def fall(self) -> None:
         """Cut what is overdue; called once a second. A shutdown from outside is safe, unlike a close."""
@@ -116,50 +118,60 @@ class Http:
                 pace.wait_until_due()
 
     def _fetch(self, session: requests.Session) -> bytes:
+        """The body of one whole answer. Raises `Trouble`."""
+        trouble: Trouble | None = None
+        body = b""
         self._guillotine.begin()
         try:
-            answer = self._ask(session)
-            if answer.status_code == 401 and self._login and session.auth is None:
-                session.auth = _auth(answer.headers.get("WWW-Authenticate", ""), self._login)
-                answer.close()
-                answer = self._ask(session)
-            with answer:
-                _judge(answer, self._login)
-                return self._body(answer)
-        except requests.exceptions.RequestException as fault:
-            raise _network(fault) from None  # the original names the address and its query
-        except (urllib3.exceptions.HTTPError, OSError, ValueError) as fault:
-            raise _network(fault) from None
+            body = self._exchange(session)
+        except Trouble as found:
+            trouble = found
+        except (
+            requests.exceptions.RequestException,
+            urllib3.exceptions.HTTPError,
+            OSError,
+            ValueError,
+        ) as fault:
+            trouble = _network(fault)  # the original names the address and its query
         finally:
-            self._guillotine.end()
+            cut = self._guillotine.end()
+        if cut:
+            trouble = Trouble(
+                Cause.NO_ANSWER, f"its answer was not complete after {_DEADLINE_S:.0f} s"
+            )
+        if trouble:
+            raise trouble
+        return body
+
+    def _exchange(self, session: requests.Session) -> bytes:
+        answer = self._ask(session)
+        if answer.status_code == 401 and self._login and session.auth is None:
+            session.auth = _auth(answer.headers.get("WWW-Authenticate", ""), self._login)
+            answer.close()
+            answer = self._ask(session)
+        with answer:
+            _judge(answer, self._login)
+            return self._body(answer)
 
     def _ask(self, session: requests.Session) -> requests.Response:
         return session.get(
             self._url, stream=True, timeout=(_CONNECT_S, _READ_S), allow_redirects=False
         )
 
-    def _body(self, answer: requests.Response) -> bytes:
-        until = self._clock.now() + _DEADLINE_S
-        announced = _length(answer)
-        _refuse_bytes(announced or 0)
+    @staticmethod
+    def _body(answer: requests.Response) -> bytes:
+        announced = answer.headers.get("Content-Length", "")
+        _refuse_bytes(int(announced) if re.fullmatch(r"\d{1,18}", announced) else 0)
         body = bytearray()
-        for piece in answer.iter_content(64 * 1024):
-            body += piece
-            _refuse_bytes(len(body))
-            if self._clock.now() > until:
-                raise Trouble(
-                    Cause.NO_ANSWER, f"its answer is not complete after {_DEADLINE_S:.0f} s"
-                )
-        if announced is not None and len(body) < announced:
+        try:
+            for piece in answer.iter_content(64 * 1024):
+                body += piece
+                _refuse_bytes(len(body))
+        except requests.exceptions.ChunkedEncodingError:  # fewer bytes than announced
             raise Trouble(
-                Cause.NOT_A_PICTURE, f"it announced {announced} bytes and sent {len(body)}"
-            )
+                Cause.NOT_A_PICTURE, f"its picture breaks off after {len(body)} bytes"
+            ) from None
         return bytes(body)
-
-
-def _length(answer: requests.Response) -> int | None:
-    text = answer.headers.get("Content-Length", "")
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
 
 
 def _refuse_bytes(count: int) -> None:
@@ -256,11 +268,9 @@ class _Adapter(requests.adapters.HTTPAdapter):
 
     def __init__(self, guillotine: Guillotine) -> None:
         self._guillotine = guillotine
-        super().__init__(pool_connections=1, pool_maxsize=1, max_retries=0)
+        super().__init__(max_retries=0)
 
-    def init_poolmanager(
-        self, connections: int, maxsize: int, block: bool = False, **_: object
-    ) -> None:  # noqa: FBT001, FBT002 - the signature is urllib3's
+    def init_poolmanager(self, *_: object, **__: object) -> None:
         """See requests."""
         guillotine = self._guillotine
 
@@ -287,11 +297,11 @@ class _Adapter(requests.adapters.HTTPAdapter):
                 super().request(*args, **kwargs)  # type: ignore[arg-type]
 
         class PlainPool(urllib3.HTTPConnectionPool):
-            ConnectionCls = Plain
+            ConnectionCls = Plain  # type: ignore[mutable-override] # urllib3 documents it as the place for one's own
 
         class SecurePool(urllib3.HTTPSConnectionPool):
-            ConnectionCls = Secure
+            ConnectionCls = Secure  # type: ignore[mutable-override] # likewise
 
-        manager = urllib3.PoolManager(num_pools=connections, maxsize=maxsize, block=block)
+        manager = urllib3.PoolManager(num_pools=1, maxsize=1)
         manager.pool_classes_by_scheme = {"http": PlainPool, "https": SecurePool}
         self.poolmanager = manager

@@ -30,7 +30,7 @@ _TEXT_MAX: Final = 500
 _FRAME: Final = struct.Struct(">II")  # length of the JSON head, length of the picture
 
 
-class Garbled(Exception):
+class Garbled(Exception):  # noqa: N818 - a state of a stream, as in "the stream is garbled"
     """The other side said what nobody says: end it."""
 
 
@@ -88,10 +88,7 @@ def assignment_line(assignment: Assignment) -> bytes:
 def parse_assignment(line: bytes) -> Assignment:
     """The inverse; the supervisor is trusted, so a fault here is a bug and raises what it raises."""
     plain = json.loads(line)
-    jobs = tuple(
-        CameraJob(**{**job, "kind": CameraKind(job["kind"])})  # fmt: skip
-        for job in plain["cameras"]
-    )
+    jobs = tuple(CameraJob(**{**job, "kind": CameraKind(job["kind"])}) for job in plain["cameras"])
     return Assignment(
         parent_pid=plain["parent_pid"], views_folder=plain["views_folder"], cameras=jobs
     )
@@ -117,10 +114,7 @@ def pack(said: Said) -> bytes:
         picture = said.jpeg
         reading = dataclasses.asdict(said.reading)
         reading["unusable"] = said.reading.unusable and said.reading.unusable.value
-        body: dict[str, object] = {
-            name: getattr(said, name)
-            for name in _PICTURE_NUMBERS
-        }  # fmt: skip
+        body: dict[str, object] = {name: getattr(said, name) for name in _PICTURE_NUMBERS}
         body |= {"camera": said.camera, "codec": said.codec, "reading": reading}
     else:
         body = dataclasses.asdict(said)
@@ -143,7 +137,8 @@ class Unpacker:
         while len(self._waiting) >= _FRAME.size:
             head_bytes, picture_bytes = _FRAME.unpack_from(self._waiting)
             if head_bytes > HEAD_MAX_BYTES or picture_bytes > PICTURE_MAX_BYTES:
-                raise Garbled(f"a message of {head_bytes} + {picture_bytes} bytes")
+                msg = f"a message of {head_bytes} + {picture_bytes} bytes"
+                raise Garbled(msg)
             end = _FRAME.size + head_bytes + picture_bytes
             if len(self._waiting) < end:
                 return
@@ -204,9 +199,11 @@ def _parse(head: bytes, picture: bytes) -> Said:
                     },
                 )
             case other:
-                raise Garbled(f"a message called {other!r}")
+                msg = f"a message called {other[:60]!r}"
+                raise Garbled(msg)
     except (ValueError, TypeError, KeyError, RecursionError) as fault:
-        raise Garbled(f"a message that does not parse: {type(fault).__name__}") from fault
+        msg = f"a message that does not parse: {type(fault).__name__}"
+        raise Garbled(msg) from fault
 
 
 def _picture(body: "_Body", jpeg: bytes) -> PictureTaken:
@@ -252,7 +249,7 @@ class _Body:
 
     def __init__(self, plain: object) -> None:
         if not isinstance(plain, dict):
-            raise ValueError("not an object")
+            raise ValueError("not an object")  # noqa: TRY004 - one kind of error for all that is garbled
         self.plain: Mapping[str, object] = plain
 
     def text(self, name: str) -> str:

@@ -24,7 +24,7 @@ _RTSP_PORT: Final = 554
 _UNREACHABLE: Final = {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN}
 
 
-class Trouble(Exception):
+class Trouble(Exception):  # noqa: N818 - no error of ours
     """No fresh picture, and why: expected, and turned into a `CameraLost` in one place (watch.py)."""
 
     def __init__(self, cause: Cause, detail: str) -> None:

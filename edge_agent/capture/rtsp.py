@@ -96,6 +96,8 @@ class _Stream:
         self._pace = pace
         self._freshness = Freshness()
         self._rate = _Rate()
+        self._waiting_since = self._fresh_at = clock.now()
+        self.silent = True
         self._video = cv2.VideoCapture(
             url,
             cv2.CAP_FFMPEG,
@@ -117,38 +119,53 @@ class _Stream:
         good, extra = self._video.retrieve(
             flag=int(self._video.get(cv2.CAP_PROP_CODEC_EXTRADATA_INDEX))
         )
-        self._extra = extra.tobytes() if good and extra is not None else b""
+        self._extra = extra.tobytes() if good else b""
 
     def close(self) -> None:
         """End the connection; idempotent. The thread that reads only: from any other it would crash."""
         self._video.release()
 
     def shots(self) -> Iterator[Shot]:
-        waiting_since = fresh_at = self._clock.now()
+        """The pictures that were due, until something breaks."""
+        self._waiting_since = self._fresh_at = self._clock.now()
         while True:
-            self._pace.step()
-            if not self._video.grab():
-                raise Trouble(Cause.STALLED, "the stream stopped")
-            at = self._clock.now()
-            key = self._video.get(cv2.CAP_PROP_LRF_HAS_KEY_FRAME) != 0
-            stamp_s = self._video.get(cv2.CAP_PROP_POS_MSEC) / 1000
-            if broken := self._freshness.arrived(at=at, stamp_s=stamp_s, key=key):
-                raise Trouble(Cause.STALLED, broken)
-            packet = self._video.retrieve()[1] if self._rate.wants(at, key=key) else None
-            if packet is not None:
-                self._rate.add(packet.size)
+            at, key = self._next_packet()
             if not self._pace.due(at):
-                waiting_since = at
+                self._waiting_since = at
             elif key and self._freshness.settled():
-                if self._freshness.age_s <= _AGE_MAX_S:
+                if self._fresh(at):
                     yield self._shot(at)
                     self._pace.taken(at)
-                    waiting_since = fresh_at = self._clock.now()
-                elif at - fresh_at > _STALE_FOR_S and at - waiting_since > _STALE_FOR_S:
-                    age_s = self._freshness.age_s
-                    raise Trouble(Cause.STALE, f"its pictures arrive {age_s:.0f} s late")
-            elif at - waiting_since > _KEY_WAIT_S + 2 * self._freshness.gop_s:
-                raise Trouble(Cause.STALLED, f"no key picture for {at - waiting_since:.0f} s")
+                    self._waiting_since = self._fresh_at = self._clock.now()
+            elif at - self._waiting_since > _KEY_WAIT_S + 2 * self._freshness.gop_s:
+                waited_s = at - self._waiting_since
+                raise Trouble(Cause.STALLED, f"no key picture for {waited_s:.0f} s")
+
+    def _next_packet(self) -> tuple[float, bool]:
+        """When the next packet arrived, and whether it begins a picture that needs no other."""
+        self._pace.step()
+        if not self._video.grab():
+            after = "after its description" if self.silent else "in the middle"
+            raise Trouble(Cause.STALLED, f"the stream ended {after}")
+        self.silent = False
+        at = self._clock.now()
+        key = self._video.get(cv2.CAP_PROP_LRF_HAS_KEY_FRAME) != 0
+        stamp_s = self._video.get(cv2.CAP_PROP_POS_MSEC) / 1000
+        if broken := self._freshness.arrived(at=at, stamp_s=stamp_s, key=key):
+            raise Trouble(Cause.STALLED, broken)
+        if self._rate.wants(at, key=key):
+            packet = self._video.retrieve()[1]
+            self._rate.add(packet.size)
+        return at, key
+
+    def _fresh(self, at: float) -> bool:
+        """Whether the key picture of *at* is from now. Raises `Trouble` if none was for long."""
+        if self._freshness.age_s <= _AGE_MAX_S:
+            return True
+        if at - max(self._fresh_at, self._waiting_since) > _STALE_FOR_S:
+            late_s = self._freshness.age_s
+            raise Trouble(Cause.STALE, f"its pictures arrive {late_s:.0f} s late")
+        return False
 
     def _codec(self) -> str:
         name = (
@@ -167,7 +184,7 @@ class _Stream:
     def _shot(self, at: float) -> Shot:
         age_s = self._freshness.age_s
         good, packet = self._video.retrieve()
-        if not good or packet is None or packet.size > _KEY_PICTURE_MAX_BYTES:
+        if not good or packet.size > _KEY_PICTURE_MAX_BYTES:
             raise Trouble(Cause.NOT_A_PICTURE, "a key picture could not be taken from the stream")
         picture = self._decode(packet.tobytes())
         height, width = picture.shape[:2]
@@ -209,7 +226,7 @@ class _Stream:
                 still.release()
         finally:
             os.close(memory)
-        if not good or picture is None or picture.dtype != np.uint8:
+        if not good or picture.dtype != np.uint8:
             raise Trouble(Cause.NOT_A_PICTURE, "a key picture could not be decoded")
         return np.asarray(picture, np.uint8)
 

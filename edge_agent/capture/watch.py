@@ -23,7 +23,9 @@ from edge_agent.vision import Eye, Grey, References
 _BACKOFF_MAX_S: Final = 60.0
 _GOOD_FOR_S: Final = 60.0  # so much good video makes the next trouble a first one
 _LOCKED_OUT_S: Final = 15 * 60.0
-_NOT_ASKED: Final = "its host refused a login; it is left alone for 15 minutes, lest it locks the account"
+_NOT_ASKED: Final = (
+    "its host refused a login; it is left alone for 15 minutes, lest it locks the account"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +51,7 @@ def refuse_large(width: int, height: int) -> None:
         )
 
 
-class Changed(Exception):
+class Changed(Exception):  # noqa: N818 - not an error
     """The stream goes on, but as another one (size or codec): connect anew; everything proven is void."""
 
 
@@ -234,7 +236,7 @@ class Watch:
         try:
             while True:
                 self._connect()
-        except Exception as surprise:  # noqa: BLE001 - a thread's top: the supervisor starts the process anew
+        except Exception as surprise:  # a thread's top: the supervisor starts the process anew
             self._failed(f"{self._job.id}: {type(surprise).__name__}")
             raise
 

@@ -255,11 +255,7 @@ class Agent:
 
     def _found_private(self, event: SwitchRead, *, at: float) -> list[Command]:
         """At the start every box is private; a switch that is not in its live position makes it a press."""
-        if (
-            not self._private
-            or self._recorded_private
-            or is_live(event.nc_closed, event.no_closed)
-        ):
+        if not self._private or self._recorded_private or is_live(event.nc_closed, event.no_closed):
             return []
         self._recorded_private = True
         data: dict[str, Json] = {"at_start": True, "why": event.why or "pressed"}
@@ -482,7 +478,7 @@ class Agent:
     def _state(self, watch: Watch) -> dict[str, Json]:
         findings = self._findings.of(watch.camera.id)
         notice = words.notice(
-            gate=watch.gate.state.value,
+            gate=self._gate_for_notice(watch),
             suspended=self._suspended,
             findings=[finding.key for finding in findings],
         )
@@ -498,6 +494,13 @@ class Agent:
             "findings": [self._finding_json(finding) for finding in findings],
             "notice": {"id": notice.id, "en": notice.en},
         }
+
+    def _gate_for_notice(self, watch: Watch) -> str:
+        """Nobody is told that residents switched a camera off when the box has just started, or cannot read its switch."""
+        nobody_pressed = self._private and (
+            not self._recorded_private or self._findings.has(FindingKey.PRIVACY_UNREADABLE)
+        )
+        return "closed" if nobody_pressed else watch.gate.state.value
 
     def _signal_word(self, watch: Watch) -> str:
         if self._private:

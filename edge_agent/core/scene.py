@@ -35,6 +35,9 @@ WARY_MATCHES: Final = 10
 WARY_WINDOW: Final = 12
 WARY_SPAN_S: Final = 20.0
 
+# Readings kept for the proof: enough for five a second under the longer rule.
+_KEPT: Final = 128
+
 # How often to look while a view is being verified; the rules above are reached in 12 s and 24 s.
 VERIFY_PERIOD_S: Final = 2.0
 
@@ -131,6 +134,27 @@ class _Standing:
     finding: ViewFinding | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    """So many matches among so many readings, over so many seconds; of more readings the same share."""
+
+    matches: int
+    window: int
+    span_s: float
+
+
+_PLAIN: Final = _Rule(MATCHES, WINDOW, SPAN_S)
+_WARY: Final = _Rule(WARY_MATCHES, WARY_WINDOW, WARY_SPAN_S)
+
+
+@dataclass(frozen=True, slots=True)
+class _Proof:
+    rule: _Rule
+    matches: int
+    span_s: float
+    proven: bool
+
+
 class Scene:
     """The view of one camera over time. Starts with nothing proven."""
 
@@ -138,7 +162,7 @@ class Scene:
         self._generation: int | None = None
         self._view = ""
         self._last_at: float | None = None
-        self._window: deque[tuple[float, Verdict]] = deque(maxlen=WARY_WINDOW)
+        self._window: deque[tuple[float, Verdict]] = deque(maxlen=_KEPT)
         self._wary = False
         self._still_since: float | None = None
         self._shifts: deque[tuple[float, float]] = deque(maxlen=SETTLE)
@@ -165,10 +189,12 @@ class Scene:
             return self._judgement(Verdict.CANNOT_TELL, Verdict.CANNOT_TELL, reading)
         self._void_if_discontinuous(reading, at=at, generation=generation)
         self._last_at = at
-        if single in (Verdict.FOREIGN, Verdict.MOVED):
+        if single in {Verdict.FOREIGN, Verdict.MOVED}:
             self._wary = True
         self._window.append((at, single))
-        verdict = self._sustained(single)
+        verdict = single
+        if single is Verdict.MATCH and not self._proof().proven:
+            verdict = Verdict.CANNOT_TELL
         judgement = self._judgement(verdict, single, reading)
         if verdict is Verdict.MATCH:
             self._wary = False
@@ -188,38 +214,32 @@ class Scene:
             self._standing = {key: _Standing() for key in _WATCHED}
         self._generation, self._view = generation, reading.view
 
-    def _proof(self) -> tuple[int, float, bool]:
-        """Matches in the window that the rule looks at, the seconds they span, and whether anything speaks against."""
-        size = WARY_WINDOW if self._wary else WINDOW
-        looked_at = list(self._window)[-size:]
+    def _proof(self) -> _Proof:
+        """What the rule in force makes of the newest readings: as many as it wants, and no fewer than it wants seconds."""
+        rule = _WARY if self._wary else _PLAIN
+        looked_at: list[tuple[float, Verdict]] = []
+        for at, verdict in reversed(self._window):
+            if len(looked_at) >= rule.window and looked_at[0][0] - looked_at[-1][0] >= rule.span_s:
+                break
+            looked_at.append((at, verdict))
         times = [at for at, verdict in looked_at if verdict is Verdict.MATCH]
-        spoiled = any(v in (Verdict.FOREIGN, Verdict.MOVED) for _, v in looked_at)
-        return len(times), (times[-1] - times[0] if times else 0.0), spoiled
-
-    def _sustained(self, single: Verdict) -> Verdict:
-        if single is not Verdict.MATCH:
-            return single
-        matches, span_s, spoiled = self._proof()
-        needed, needed_span_s = self._rule()
-        proven = matches >= needed and span_s >= needed_span_s and not spoiled
-        return Verdict.MATCH if proven else Verdict.CANNOT_TELL
-
-    def _rule(self) -> tuple[int, float]:
-        return (WARY_MATCHES, WARY_SPAN_S) if self._wary else (MATCHES, SPAN_S)
+        span_s = times[0] - times[-1] if times else 0.0
+        spoiled = any(v in {Verdict.FOREIGN, Verdict.MOVED} for _, v in looked_at)
+        enough = len(times) >= rule.matches and len(times) * rule.window >= len(looked_at) * rule.matches
+        return _Proof(rule, len(times), span_s, proven=enough and span_s >= rule.span_s and not spoiled)
 
     def _judgement(self, verdict: Verdict, single: Verdict, reading: SceneReading) -> Judgement:
-        matches, span_s, _ = self._proof()
-        needed, needed_span_s = self._rule()
+        proof = self._proof()
         moved = single is Verdict.MOVED
         return Judgement(
             verdict=verdict,
             single=single,
             jump=_jumped(reading),
             wary=self._wary,
-            matches=matches,
-            needed=needed,
-            span_s=span_s,
-            needed_span_s=needed_span_s,
+            matches=proof.matches,
+            needed=proof.rule.matches,
+            span_s=proof.span_s,
+            needed_span_s=proof.rule.span_s,
             score=reading.score,
             dx=reading.dx if moved else 0.0,
             dy=reading.dy if moved else 0.0,

@@ -372,9 +372,8 @@ class Uplink:
         self._refused: dict[str, str] = {}  # topic -> why
         self._nobody: set[str] = set()  # topics nobody subscribed to
         self._too_large: dict[int, int] = {}  # seq -> bytes
-        self._ticked_at = (
-            -math.inf
-        )  # deadlines before this have been served, as far as there was room
+        # Deadlines before this have been served, as far as there was room.
+        self._ticked_at = -math.inf
 
     # ---- what the agent tells ----
 
@@ -442,7 +441,7 @@ class Uplink:
         elif isinstance(event, Committed):
             self._on_committed(event, at)
         elif isinstance(event, Fetched):
-            self._on_fetched(event)
+            self._on_fetched(event, at)
         elif isinstance(event, Purged):
             self._on_purged(event)
         elif isinstance(event, Watermark):
@@ -669,7 +668,7 @@ class Uplink:
         elif known:
             self._queues.clear()
 
-    def _on_fetched(self, event: Fetched) -> None:
+    def _on_fetched(self, event: Fetched, at: float) -> None:
         lane = event.fetch.lane
         state = self._lanes[lane]
         if state.fetch != event.fetch:
@@ -679,7 +678,7 @@ class Uplink:
             state.void = False
             return
         if lane is Lane.AGAIN:
-            self._on_fetched_again(event)
+            self._on_fetched_again(event, at)
             return
         queue = self._queue(lane, event.fetch.camera or "")
         if lane in PICTURE_LANES and event.fetch.camera not in self._open:
@@ -687,16 +686,22 @@ class Uplink:
             return
         if event.records:
             queue.after = max(queue.after, event.records[-1].seq)
-        if event.end or not event.records:
+        elif not event.end:  # the journal ran out of time, not of records
+            queue.blocked_until = max(queue.blocked_until, at + NOT_SENT_S)
+        if event.end:
             queue.more = self._last_seq > state.fetch_seen and self._grows(lane)
         fresh = [stored for stored in event.records if self._is_fresh(stored)]
         self._pack(lane, event.fetch.camera or "", fresh)
 
-    def _on_fetched_again(self, event: Fetched) -> None:
+    def _on_fetched_again(self, event: Fetched, at: float) -> None:
         asked = set(event.fetch.seqs)
         got = {stored.seq for stored in event.records}
         if not event.end and got:  # cut by bytes: what lies behind the last was not looked at
             asked = {seq for seq in asked if seq <= max(got)}
+        elif not event.end:
+            self._parked.update(dict.fromkeys(asked, at + NOT_SENT_S))
+            self._again -= asked
+            return
         self._again -= asked
         gone = asked - got
         self._ledger.forget(gone)  # purged or thinned since; a tombstone says so to the hub

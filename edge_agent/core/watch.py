@@ -93,7 +93,9 @@ class Watch:
         """A connection stands: nothing proven before holds."""
         out = self._broken(at=at)
         self._stream = (event.generation, event.width, event.height, event.codec)
-        self.signal = Signal(link=True, session=True, detail=f"{event.codec} {event.width}x{event.height}")
+        self.signal = Signal(
+            link=True, session=True, detail=f"{event.codec} {event.width}x{event.height}"
+        )
         return out
 
     def lost(self, event: CameraLost, *, at: float) -> list[Command]:

@@ -30,6 +30,7 @@ JSON_CONTENT: Final = "application/json"
 # A hub's word fits into a fraction of this; a stranger's may not cost memory.
 MAX_WORD_BYTES: Final = 256 * 1024
 MAX_BATCH_BYTES: Final = 4 * 1024 * 1024
+MAX_META_BYTES: Final = 16 * 1024  # a picture's data; MQTT strings end at 64 kB, wherever they are
 MAX_MISSING: Final = 1000
 MAX_TEXT: Final = 400
 MAX_SEQ: Final = 2**63 - 1
@@ -43,7 +44,9 @@ _NAME: Final = re.compile(r"[a-z][a-z-]{0,31}\Z")
 _TYPE: Final = re.compile(r"cctv\.v1\.[a-z][a-z0-9_]*(?:\.[a-z0-9_]+){0,4}\Z")
 _DIGITS: Final = re.compile(r"[0-9]{1,19}\Z")
 _MONO: Final = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,6})?\Z")
-_TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?Z\Z")
+_TIME: Final = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?Z\Z"
+)
 
 # Records that say which other records are gone for good, in `data.ranges` = [[first, last], ...].
 TOMBSTONES: Final = frozenset({"journal.thinned", "privacy.purged"})
@@ -280,7 +283,7 @@ def snapshot(identity: Identity, lane: str, stored: Stored) -> Message:
         **{name: str(value) for name, value in _attributes(identity, stored).items()},
         "rank": str(int(stored.rank)),
         "clocktrusted": "true" if stored.trusted else "false",
-        "meta": _as_json(stored.data),
+        "meta": _as_json(stored.data[: MAX_META_BYTES + 1]),
     }
     return Message(
         topic=topic(identity, f"snapshot/{lane}/{camera}"),
@@ -327,7 +330,7 @@ def _attributes(identity: Identity, stored: Stored) -> dict[str, Json]:
         "epoch": stored.epoch,
         "seq": str(stored.seq),
         "boot": stored.boot,
-        "mono": f"{stored.at:.3f}",
+        "mono": f"{_bounded(stored.at, 999_999_999_999.0):.3f}",
     }
     if stored.camera is not None:
         attributes["subject"] = stored.camera
@@ -336,13 +339,17 @@ def _attributes(identity: Identity, stored: Stored) -> dict[str, Json]:
 
 def rfc3339(wall_s: float) -> str:
     """Unix time as text; a label that cannot be a date (a damaged row, a clock gone wild) becomes the nearest that can."""
-    bounded = min(max(wall_s, 0.0), 253_402_300_799.0) if math.isfinite(wall_s) else 0.0
+    bounded = _bounded(wall_s, 253_402_300_799.0)
     moment = datetime.fromtimestamp(bounded, UTC)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def _bounded(number: float, most: float) -> float:
+    return min(max(number, 0.0), most) if math.isfinite(number) else 0.0
+
+
 def _as_json(data: bytes) -> str:
-    """*data* as JSON text; if it is none, wrapped, so that one damaged row never spoils a batch."""
+    """*data* as JSON text; if it is none (or was cut), wrapped, so that one damaged row never spoils a batch."""
     try:
         text = data.decode()
         json.loads(text, parse_constant=_refuse_constant)
@@ -364,7 +371,7 @@ def ack(payload: bytes) -> Watermark | Fault:
     if isinstance(body, Fault):
         return body
     epoch, upto, missing = body.get("epoch"), body.get("upto"), body.get("missing", [])
-    if not isinstance(epoch, str) or not _EPOCH.match(epoch):
+    if not is_epoch(epoch):
         return Fault("ack.epoch: needs 1 to 64 letters, digits, '-' or '_'")
     if not _is_seq(upto):
         return Fault("ack.upto: needs a whole number from 0 to 2^63-1")
@@ -413,6 +420,11 @@ def order(claims: bytes, identity: Identity) -> Order | Fault:
 # ---- decoding: what a box says (the hub's side) ----
 
 
+def is_epoch(found: object) -> TypeGuard[str]:
+    """Whether *found* can be the name of a journal's epoch."""
+    return isinstance(found, str) and _EPOCH.match(found) is not None
+
+
 def address(topic_name: str) -> Address | None:
     """Take a topic apart; None if it is none of this contract. What it returns is safe as a file name."""
     parts = topic_name.split("/")
@@ -445,7 +457,7 @@ def arrived_presence(payload: bytes) -> Presence | Fault:
         return Fault(f"presence.boot, agent: need printable text of at most {MAX_TEXT}")
     if not isinstance(simulated, bool):
         return Fault("presence.simulated: needs true or false")
-    if epoch is not None and not (isinstance(epoch, str) and _EPOCH.match(epoch)):
+    if epoch is not None and not is_epoch(epoch):
         return Fault("presence.epoch: needs an epoch or null")
     if oldest is not None and not _is_seq(oldest):
         return Fault("presence.oldest_seq: needs a sequence number or null")
@@ -545,7 +557,7 @@ def _fault_in_head(item: Mapping[str, object], source: str) -> Fault | None:
     wanted = {
         "specversion": item.get("specversion") == "1.0",
         "source": item.get("source") == source,
-        "epoch": _matches(_EPOCH, item.get("epoch")),
+        "epoch": is_epoch(item.get("epoch")),
         "seq": _matches(_DIGITS, seq) and int(str(seq)) <= MAX_SEQ,
         "type": _matches(_TYPE, item.get("type")),
         "boot": _is_text(item.get("boot")),

@@ -1,40 +1,24 @@
-"""The journal: what the box accepted waits here, over outages and power cuts, until the hub has it for good.
+"""The journal's door and its writer thread, and what to do when the disk fails.
 
-Promises (docs/design/journal.md has each with its checker and its test):
-- Accepted means kept: a `Committed` with `durable` true is posted only after SQLite has synced those records to disk.
-- `(epoch, seq)` names one record for ever: `seq` only grows, `epoch` is new with every new store.
-- Deleted is only what was settled, purged, or thinned for want of room; thinning and purging leave a tombstone.
-- Bounded by `quota_bytes` and `disk_floor_bytes`, looked at before writing. Records of rank AUDIT are never thinned.
-- No caller waits for the disk. It always starts: with a damaged store moved aside, or in memory until the disk is mended.
-- Pictures come in as `Released` only, and a purge reaches the queue, the store, its log and what was moved aside.
-Not its job: what to send when (core/uplink.py), which pictures matter (a later core/retention.py), sealing, topics.
+Promises: public methods are for any thread and never wait for the disk (entering and closing do, for a bounded time); one
+thread owns the database; an error is answered by closing the store, opening it again and doing the work once more, and
+failing that by keeping records in memory, said so, until the disk can be written again.
+Not its job: rows and pages (store.py), order and bounds of what waits (waiting.py).
 """
 
 from __future__ import annotations
 
-import json
 import math
-import os
-import secrets
-import shutil
-import sqlite3
 import threading
-import zlib
-from bisect import bisect_right
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Self, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Final, Self, TypeVar, cast
 
 from edge_agent.core.gate import Released
 from edge_agent.core.messages import (
-    Committed,
     Died,
     Event,
     Fetch,
-    Fetched,
     FindingKey,
     JournalTrouble,
     Json,
@@ -43,53 +27,57 @@ from edge_agent.core.messages import (
     Rank,
     Record,
     Settle,
-    Stored,
+)
+from edge_agent.spool.rescue import Salvage, is_damage, move_aside, prepare
+from edge_agent.spool.store import (
+    FILE,
+    TROUBLE,
+    Connector,
+    DamagedError,
+    Limits,
+    Store,
+    connect,
+    why,
+)
+from edge_agent.spool.values import Range, Row, Stamp, dump, merged, thinned
+from edge_agent.spool.waiting import (
+    BATCH_BYTES,
+    BATCH_RECORDS,
+    IDLE_S,
+    Batch,
+    End,
+    Idle,
+    PurgeJob,
+    Queue,
+    SettleMore,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
     from types import TracebackType
 
     from edge_agent.clock import Clock
     from edge_agent.core.settings import Journal
 
-# ---- group commit (measured: one commit per record is 70 times slower and writes 10 times as much) ----
-BATCH_RECORDS: Final = 50
-BATCH_BYTES: Final = 1_000_000  # what a slow card (10 MB/s) syncs in 0.1 s
-BATCH_S: Final = 1.0  # what a power cut may take: accepted is only what was committed
-REPORT_S: Final = 1.0  # under load, `Committed` is posted so often and not for each batch
-
-# ---- waiting for the disk ----
-QUEUE_BYTES: Final = 8_000_000  # seven rounds of eight cameras
-QUEUE_RECORDS: Final = 2_000
 RING_BYTES: Final = 16_000_000  # in memory, while there is no disk
 RETRY_S: Final = 30.0
+READ_S: Final = (
+    0.025  # a fetch is cut short after this, so that an alarm never waits long for a reader
+)
+REPORT_S: Final = 1.0  # under load, `Committed` is posted so often and not for each batch
 RETOLD_S: Final = 600.0  # a disk that stumbles again and again is told of once in so long
 OPEN_S: Final = 10.0  # the agent starts after this, whatever the disk does
 SALVAGE_S: Final = 8.0
 CLOSE_S: Final = 5.0
-IDLE_S: Final = 5.0  # an idle writer shows the watchdog that it lives
 
-# ---- one step of work: what an AUDIT record may have to wait for ----
-READ_S: Final = 0.025
-SETTLE_RECORDS: Final = 500
-SETTLE_BYTES: Final = 4_000_000
-THIN_PICTURES: Final = 129  # odd: every second goes, the first and the last stay
-THIN_RECORDS: Final = 256
-VACUUM_PAGES: Final = 256
-VACUUM_ABOVE_PAGES: Final = 4_096  # 16 MB of free pages are kept for what comes next
-WIPE_PAGES: Final = (
-    4_096  # free pages a purge cuts off, since pictures settled lately left their bytes there
-)
-YOUNG_S: Final = 600.0  # the longest time that a press reaches back (settings.Privacy.purge_s)
-
-# ---- the journal ----
+_T = TypeVar("_T")
 
 
 class Spool:
-    """The journal. A context manager; every method may be called from any thread, and none waits for the disk.
+    """The journal. A context manager; every method may be called from any thread.
 
-    Entering waits until the store is open, or `OPEN_S`; leaving writes what waits and closes, within `CLOSE_S`.
-    *connector* opens the store's file; tests pass one whose disk fails.
+    Entering returns when the store is open, or after `OPEN_S`; leaving writes what waits and closes, within `CLOSE_S`.
+    *connector* opens the store's file; a test passes one whose disk fails.
     """
 
     def __init__(
@@ -110,19 +98,17 @@ class Spool:
         self._facts_lock = threading.Lock()
         self._facts: dict[str, bytes] = {}
         # From here on: the writer thread's own.
-        self._store: Store
+        self._store: Store | None = None
         self._owed: list[Range] = []  # settled, not yet deleted
         self._purges_owed: list[PurgeJob] = []  # not yet done on the disk
-        self._said: JournalTrouble | None = None
-        self._damage = (
-            ""  # a store was damaged in this run: worth a new card, however well things go now
-        )
+        self._said = JournalTrouble(key=None, detail="")
+        self._damage = ""  # a store was damaged in this run
         self._retry_at = math.inf
         self._reported_at = -math.inf
         self._retold_at = -math.inf
 
     def __enter__(self) -> Self:
-        """Start the writer; returns when the store is open, or after `OPEN_S`."""
+        """Start the writer."""
         self._thread.start()
         self._opened.wait(OPEN_S)
         return self
@@ -136,23 +122,36 @@ class Spool:
         """Close."""
         self.close()
 
+    # -- any thread --
+
     def keep(self, record: Record) -> None:
-        """Take *record*; a `Committed` says when it is on disk. ValueError for a picture: see `keep_picture`."""
+        """Take *record*; a `Committed` says when it is on disk. ValueError for a picture: that is `keep_picture`'s."""
         if record.rank is Rank.PICTURE:
-            raise ValueError("a picture comes in through keep_picture, as the gate released it")
-        self._put(record.kind, record.rank, record.camera, record.at, record.data, None)
+            raise ValueError("a picture comes in through keep_picture, as its gate released it")
+        self._put(
+            Row(
+                kind=record.kind,
+                rank=record.rank,
+                stamp=self._stamp(record.at),
+                data=dump(record.data),
+                camera=record.camera,
+            )
+        )
 
     def keep_picture(self, picture: Released) -> None:
         """Take a picture that its gate released; TypeError for anything else."""
         if type(picture) is not Released:
-            raise TypeError(f"only a Released picture may be kept, not {type(picture).__name__}")
+            msg = f"only a Released picture may be kept, not {type(picture).__name__}"
+            raise TypeError(msg)
         self._put(
-            "snapshot",
-            Rank.PICTURE,
-            picture.camera,
-            picture.taken_at,
-            {"generation": picture.generation, **picture.data()},
-            picture.jpeg,
+            Row(
+                kind="snapshot",
+                rank=Rank.PICTURE,
+                stamp=self._stamp(picture.taken_at),
+                data=dump({"generation": picture.generation, **picture.data()}),
+                camera=picture.camera,
+                jpeg=picture.jpeg,
+            )
         )
 
     def fetch(self, fetch: Fetch) -> None:
@@ -160,7 +159,7 @@ class Spool:
         self._queue.fetch(fetch)
 
     def settle(self, settle: Settle) -> None:
-        """The hub has these: they are not fetched any more, and deleted within seconds. Of another epoch: ignored."""
+        """The hub has these: no later fetch shows them, and soon they are deleted. Those of another epoch: ignored."""
         self._queue.settle(settle)
 
     def purge(self, purge: Purge) -> None:
@@ -174,43 +173,22 @@ class Spool:
         self._queue.fact(key, value)
 
     def recall(self, key: str) -> bytes | None:
-        """What was remembered last as *key*; None also if the store could not be opened when the spool was entered."""
+        """What was last remembered as *key*; None also if the store could not be opened when the spool was entered."""
         with self._facts_lock:
             return self._facts.get(key)
 
     def progress(self) -> float:
-        """When the writer last came round, in seconds since boot; older than about 30 s means that the disk hangs."""
+        """When the writer last came round, in seconds since boot: each `IDLE_S` at least, unless the disk hangs."""
         return self._queue.turned_at
 
     def close(self) -> None:
-        """Write what waits, settle what can be, let go of the file. Waits for `CLOSE_S` at the most; twice is harmless."""
+        """Write what waits and let go of the file. Waits for `CLOSE_S` at the most; twice is harmless."""
         self._queue.close()
         if self._thread.is_alive():
             self._thread.join(CLOSE_S)
 
-    def _put(
-        self,
-        kind: str,
-        rank: Rank,
-        camera: str | None,
-        at: float,
-        data: Mapping[str, Json],
-        jpeg: bytes | None,
-    ) -> None:
-        stamp = self._stamp(at)
-        self._queue.put(
-            Row(
-                kind=kind,
-                rank=rank,
-                camera=camera,
-                boot=stamp.boot,
-                at=at,
-                wall_s=stamp.wall_s,
-                trusted=stamp.trusted,
-                data=dump(data),
-                jpeg=jpeg,
-            )
-        )
+    def _put(self, row: Row) -> None:
+        self._queue.put(row)
 
     def _stamp(self, at: float | None = None) -> Stamp:
         now = self._clock.now()
@@ -226,23 +204,30 @@ class Spool:
 
     def _run(self) -> None:
         try:
-            self._open()
+            self._store = self._start()
             self._opened.set()
+            self._report(force=True)
             while self._turn():
                 pass
         except Exception as error:  # noqa: BLE001 - a thread's top: what nobody foresaw ends the agent
             self._post(Died(part="journal", detail=f"{type(error).__name__}: {why(error)}"))
         finally:
             self._opened.set()
-            if hasattr(self, "_store"):
+            if self._store is not None:
                 self._store.close()
 
-    def _open(self) -> None:
+    def _start(self) -> Store:
         try:
-            self._store = self._open_disk(None)
+            return self._open_disk(None)
         except TROUBLE as error:
-            self._to_memory(error)
-        self._report(force=True)
+            return self._open_memory(error)
+
+    @property
+    def _open(self) -> Store:
+        """The store in use; there is one from `_start` on."""
+        if self._store is None:
+            raise RuntimeError("the journal is not open")
+        return self._store
 
     def _turn(self) -> bool:
         """Do one thing; False at the end."""
@@ -255,35 +240,41 @@ class Spool:
                 self._purge(job)
             case Batch():
                 self._write(job)
+            case SettleMore():
+                self._write(Batch())
             case Fetch():
                 self._answer(job)
-            case Owed():
-                self._write(Batch(rows=(), shed=(), facts={}, urgent=False))
             case Idle():
                 self._idle()
         return True
 
     def _write(self, batch: Batch) -> None:
+        """Commit *batch*; an alarm is not made to wait for the settling that others take along."""
         self._note_settles()
+        epoch = self._open.epoch
         owed = [] if batch.urgent else self._owed
+        late = [
+            thinned(gap, self._stamp(), rank=rank, camera=camera, reason="slow_disk")
+            for (rank, camera), gap in batch.shed.items()
+        ]
+        rows = [*late, *batch.rows]
 
         def work(store: Store) -> list[Range]:
-            rows = [*store.declare(batch.shed, "slow_disk"), *batch.rows]
-            settled = owed if store is before else ()
+            settled = owed if store.epoch == epoch else []
             return store.write(rows, facts=batch.facts, settled=settled)
 
-        before = self._store
         left = self._do(work)
-        if not batch.urgent and self._store is before:
+        if not batch.urgent and self._open.epoch == epoch:
             self._owed = left
         self._say_full()
         self._report(force=batch.urgent)
 
     def _note_settles(self) -> None:
+        store = self._open
         ranges = [
-            (max(0, low), min(high, self._store.last_seq))
+            (max(0, low), min(high, store.last_seq))
             for settle in self._queue.take_settles()
-            if settle.epoch == self._store.epoch
+            if settle.epoch == store.epoch
             for low, high in settle.ranges
         ]
         if ranges:
@@ -292,29 +283,27 @@ class Spool:
     def _answer(self, fetch: Fetch) -> None:
         self._note_settles()
         until = self._clock.now() + READ_S
-        fetched = self._do(
-            lambda store: store.fetch(
-                fetch,
-                self._owed,
-                lambda: self._clock.now() >= until,
-            )
-        )
-        self._post(fetched)
+
+        def spent() -> bool:
+            return self._clock.now() >= until
+
+        self._post(self._do(lambda store: store.fetch(fetch, self._owed, spent)))
 
     def _purge(self, job: PurgeJob) -> None:
-        purged = self._do(
-            lambda store: store.purge(job.command, self._clock.boot, job.dropped),
-        )
-        if not self._store.durable:
-            self._purges_owed.append(job)
+        boot = self._clock.boot
+        purged = self._do(lambda store: store.purge(job.command, boot, job.dropped))
+        if not self._open.durable:
+            self._purges_owed.append(PurgeJob(job.command, ()))
         self._post(purged)
         self._report(force=True)
 
     def _idle(self) -> None:
         if self._clock.now() >= self._retry_at:
             self._mend()
-        elif self._do(lambda store: store.tidy()):
+            return
+        while self._do(lambda store: store.tidy()) and not self._queue.busy():
             self._report(force=False)
+        self._say_full()
 
     def _report(self, *, force: bool) -> None:
         now = self._clock.now()
@@ -324,64 +313,76 @@ class Spool:
 
     # -- trouble --
 
-    def _do(self, work: Callable[[Store], T]) -> T:
-        """Do *work* on the store; if that fails, once more on the store opened afresh, and if that fails, in memory."""
+    def _do(self, work: Callable[[Store], _T]) -> _T:
+        """Do *work* on the store; if that fails, on the store opened afresh; if that fails too, in memory."""
         try:
-            return work(self._store)
+            return work(self._open)
         except TROUBLE as error:
-            if not self._store.durable:
-                raise  # memory has no bad sectors: this is a fault of ours
-            return self._recover(work, error)
+            if not self._open.durable:
+                raise  # memory has no bad sectors: a fault of ours
+            return self._recover(work, self._open, error)
 
-    def _recover(self, work: Callable[[Store], T], error: Exception) -> T:
-        broken = self._store
+    def _recover(self, work: Callable[[Store], _T], broken: Store, error: Exception) -> _T:
         broken.close()
-        self._owed = []  # the hub says it again
         try:
             fresh = self._open_disk(why(error) if is_damage(error) else None)
+            if fresh.epoch != broken.epoch:
+                self._owed = []
             try:
                 outcome = self._redo(work, broken, fresh)
             except TROUBLE:
                 fresh.close()
                 raise
         except TROUBLE as again:
-            self._to_memory(again)
+            self._store = self._open_memory(again)
             return work(self._store)
         self._store = fresh
         self._tell_stumble(error)
         return outcome
 
-    def _redo(self, work: Callable[[Store], T], broken: Store, fresh: Store) -> T:
-        """The commit whose end was not known: done, if the store says so and everything in it can be synced; else again."""
+    def _redo(self, work: Callable[[Store], _T], broken: Store, fresh: Store) -> _T:
+        """Do *work* again, unless the store shows that it is done and all of it can be synced now.
+
+        A commit that failed may be in the log all the same, and it may lie in the page cache alone: the kernel forgets
+        what it could not write. So nothing counts as kept before it was written and synced once more.
+        """
         landed = broken.aimed is not None and fresh.last_seq >= broken.aimed
         if landed and fresh.epoch == broken.epoch:
-            fresh.harden()
-            return cast("T", broken.outcome)
+            fresh.wipe()
+            return cast("_T", broken.outcome)
         return work(fresh)
 
     def _tell_stumble(self, error: Exception) -> None:
-        """A disk that failed and then did not is a disk that will fail."""
+        """A disk that failed once and then did not is one that will fail."""
         now = self._clock.now()
-        if now < self._retold_at + RETOLD_S or self._damage:
+        if now < self._retold_at + RETOLD_S or is_damage(error):
             return
         self._retold_at = now
-        self._put("journal.reopened", Rank.AUDIT, None, now, {"why": why(error)}, None)
+        self._put(self._note("journal.reopened", {"why": why(error)}))
+
+    def _note(self, kind: str, data: Mapping[str, Json]) -> Row:
+        return Row(kind=kind, rank=Rank.AUDIT, stamp=self._stamp(), data=dump(data))
 
     def _open_disk(self, damage: str | None) -> Store:
-        """The store on disk, whatever it takes; raises `TROUBLE` if the disk cannot be written."""
+        """The store on disk; a damaged one is replaced. Raises `TROUBLE` if the disk cannot be written."""
         folder = Path(self._settings.folder)
-        try:
-            if damage is not None:
-                raise DamagedError(damage)
-            prepare_folder(folder)
-            store = self._open_file(folder)
-        except (DamagedError, sqlite3.DatabaseError) as error:
-            if not is_damage(error):
-                raise
-            store = self._replace(folder, why(error))
+        store = None if damage is not None else self._try_file(folder)
+        if store is None:
+            store = self._replace(folder, damage or self._damage)
         with self._facts_lock:
             self._facts = {**store.facts, **self._facts}
         return store
+
+    def _try_file(self, folder: Path) -> Store | None:
+        """The store in *folder*; None if what lies there is damaged or not ours, with the reason in `_damage`."""
+        try:
+            prepare(folder)
+            return self._open_file(folder)
+        except (DamagedError, *TROUBLE) as error:
+            if not is_damage(error):
+                raise
+            self._damage = why(error)
+            return None
 
     def _open_file(self, folder: Path) -> Store:
         connection = self._connector(str(folder / FILE))
@@ -398,74 +399,72 @@ class Spool:
             raise
 
     def _replace(self, folder: Path, damage: str) -> Store:
-        """Move the damaged store aside, begin a new one, bring over what can be read."""
+        """Move the damaged store aside, begin a new one, bring over what can be read in time."""
         aside = move_aside(folder)
-        prepare_folder(folder)
+        prepare(folder)
         store = self._open_file(folder)
-        deadline = self._clock.now() + SALVAGE_S
         try:
-            told = self._salvage(aside, store, lambda: self._clock.now() >= deadline)
-            data: dict[str, Json] = {"why": damage, "aside": aside.name, **told}
-            stamp = self._stamp()
-            row = Row(
-                kind="journal.damaged",
-                rank=Rank.AUDIT,
-                camera=None,
-                boot=stamp.boot,
-                at=stamp.at,
-                wall_s=stamp.wall_s,
-                trusted=stamp.trusted,
-                data=dump(data),
-            )
-            store.write([row], facts={}, settled=())
+            told = self._salvage(aside, store)
+            store.write([self._note("journal.damaged", {"why": damage, **told})])
         except TROUBLE:
             store.close()
             raise
         self._damage = (
-            f"the store was damaged ({damage}); it was moved to {aside}, {told['salvaged']} records were saved:"
-            " replace the card"
+            f"the store was damaged ({damage}) and moved to {aside}; {told['salvaged']} records were saved;"
+            " have the card replaced"
         )
         self._say(FindingKey.JOURNAL_BROKEN, self._damage)
         return store
 
-    def _salvage(self, aside: Path, store: Store, spent: Callable[[], bool]) -> dict[str, Json]:
-        saved = 0
-        rows: list[Row] = []
+    def _salvage(self, aside: Path, store: Store) -> dict[str, Json]:
+        deadline = self._clock.now() + SALVAGE_S
+
+        def spent() -> bool:
+            return self._clock.now() >= deadline
+
+        told: dict[str, Json] = {"aside": aside.name, "salvaged": 0, "lost": 0, "complete": False}
         if not aside.is_file() or aside.is_symlink():
-            return {"salvaged": 0, "lost": 0, "complete": True, "epoch": None, "last_seq": None}
+            return told
+        saved, size = 0, 0
+        rows: list[Row] = []
         with Salvage(aside, self._connector, spent) as old:
-            store.write((), facts=old.facts, settled=())
-            store.facts.update(old.facts)
+            store.write((), facts=old.facts)
+            store.facts |= old.facts
             for row in old.rows():
                 rows.append(row)
-                if len(rows) >= BATCH_RECORDS or sum(row.size for row in rows) >= BATCH_BYTES:
-                    store.write(rows, facts={}, settled=())
-                    saved, rows = saved + len(rows), []
-            store.write(rows, facts={}, settled=())
+                size += row.size
+                if len(rows) >= BATCH_RECORDS or size >= BATCH_BYTES:
+                    store.write(rows)
+                    saved, size, rows = saved + len(rows), 0, []
+            store.write(rows)
+            found: dict[str, Json] = {"epoch": old.epoch, "last_seq": old.last_seq}
+            saved += len(rows)
             return {
-                "salvaged": saved + len(rows),
+                **told,
+                **found,
+                "salvaged": saved,
                 "lost": old.lost,
                 "complete": not spent(),
-                "epoch": old.epoch,
-                "last_seq": old.last_seq,
             }
 
-    def _to_memory(self, error: Exception) -> None:
-        limits = Limits(folder=None, quota_bytes=RING_BYTES, floor_bytes=0)
-        self._store = Store(connect(":memory:"), limits, self._stamp)
-        self._owed = []
+    def _open_memory(self, error: Exception) -> Store:
+        """Go on without a disk, and say so."""
+        self._owed = []  # the hub says it again when this epoch is back
         self._retry_at = self._clock.now() + RETRY_S
         self._say(FindingKey.JOURNAL_BROKEN, self._broken(error))
+        limits = Limits(folder=None, quota_bytes=RING_BYTES)
+        return Store(connect(":memory:"), limits, self._stamp)
 
     def _broken(self, error: Exception) -> str:
+        path = Path(self._settings.folder) / FILE
+        owed = "; pictures to be purged are still on it" if self._purges_owed else ""
         return (
-            f"{Path(self._settings.folder) / FILE}: {why(error)}; records are kept in memory until it can be written"
-            " (check owner, free space and the card)"
+            f"{path}: {why(error)}; records are kept in memory until it can be written"
+            f" (check owner, free space and the card){owed}"
         )
 
     def _mend(self) -> None:
         """Back from memory to the disk, if it can be written again."""
-        memory = self._store
         self._retry_at = self._clock.now() + RETRY_S
         try:
             disk = self._open_disk(None)
@@ -473,45 +472,50 @@ class Spool:
             self._say(FindingKey.JOURNAL_BROKEN, self._broken(error))
             return
         try:
-            while self._purges_owed:
-                job = self._purges_owed[0]
-                purged = disk.purge(job.command, self._clock.boot, ())
-                self._purges_owed.pop(0)
-                self._post(purged)
-            with self._facts_lock:
-                facts = dict(self._facts)
-            disk.write((), facts=facts, settled=())
-            memory.pour_into(disk)
+            purged = self._move_to(disk)
         except TROUBLE as error:
             disk.close()
             self._say(FindingKey.JOURNAL_BROKEN, self._broken(error))
             return
-        memory.close()
+        self._open.close()
         self._store = disk
         self._owed = []
         self._retry_at = math.inf
         self._say(None, "")
-        self._report(force=True)
+        self._report(force=True)  # first the epoch, then seqs of it
+        for event in purged:
+            self._post(event)
+
+    def _move_to(self, disk: Store) -> list[Purged]:
+        """Bring the disk what it was owed: purges first, then facts, then records."""
+        purged: list[Purged] = []
+        while self._purges_owed:
+            purged.append(disk.purge(self._purges_owed[0].command, self._clock.boot, ()))
+            self._purges_owed.pop(0)
+        with self._facts_lock:
+            facts = dict(self._facts)
+        disk.write((), facts=facts)
+        self._open.pour_into(disk, records=BATCH_RECORDS, size=BATCH_BYTES)
+        return purged
 
     def _say_full(self) -> None:
-        if not self._store.durable:
+        store = self._open
+        if not store.durable:
             return
-        if self._store.full:
+        if store.full:
             detail = (
-                f"{self._settings.folder}: no room left within {self._settings.quota_bytes} bytes and a floor of"
-                f" {self._settings.disk_floor_bytes} bytes free; state records or new pictures are being dropped"
+                f"{self._settings.folder}: no room within {self._settings.quota_bytes} bytes and with"
+                f" {self._settings.disk_floor_bytes} bytes left free; state records or new pictures are dropped"
             )
             self._say(FindingKey.JOURNAL_FULL, detail)
-        elif self._said is not None and self._said.key is FindingKey.JOURNAL_FULL:
+        elif self._said.key is FindingKey.JOURNAL_FULL:
             self._say(None, "")
 
     def _say(self, key: FindingKey | None, detail: str) -> None:
-        """Post a change of trouble. Damage stays said: a card that lied once is not mended by a new file."""
+        """Post a change of trouble. Damage stays said: a card that lied is not mended by a new file."""
         if key is None and self._damage:
             key, detail = FindingKey.JOURNAL_BROKEN, self._damage
         trouble = JournalTrouble(key=key, detail=detail)
-        if trouble != (self._said or JournalTrouble(key=None, detail="")):
+        if trouble != self._said:
             self._said = trouble
             self._post(trouble)
-
-

@@ -11,7 +11,7 @@ import secrets
 import shutil
 import sqlite3
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,13 +49,17 @@ THIN_PICTURES: Final = 129  # odd: every second goes, the first and the last sta
 THIN_RECORDS: Final = 256
 VACUUM_PAGES: Final = 256
 VACUUM_ABOVE_PAGES: Final = 4_096  # 16 MB of free pages are kept for what comes next
-WIPE_PAGES: Final = 4_096  # free pages that a purge cuts off: pictures settled lately left their bytes there
+WIPE_PAGES: Final = (
+    4_096  # free pages that a purge cuts off: pictures settled lately left their bytes there
+)
 YOUNG_S: Final = 600.0  # the longest time that a press reaches back (settings.Privacy.purge_s)
 
 _APPLICATION: Final = 0x4A524E4C  # "JRNL" in the file's header: whose file this is
 _VERSION: Final = 1
 _PAGE: Final = 4_096
-PICTURES: Final = 16  # shelves from here on hold one camera's pictures; below, the shelf is the rank
+PICTURES: Final = (
+    16  # shelves from here on hold one camera's pictures; below, the shelf is the rank
+)
 
 _SCHEMA: Final = """
 -- One row: the name of this store, the highest seq ever given, how many records there are, how often it was opened.
@@ -73,7 +77,7 @@ CREATE TABLE boot (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT;
 CREATE TABLE camera (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT;
 CREATE TABLE record (
     seq INTEGER PRIMARY KEY,
-    shelf INTEGER NOT NULL,   -- rank of a record without a picture; 16 + camera for a picture
+    shelf INTEGER NOT NULL,   -- the rank, or 16 + camera for a picture
     kind TEXT NOT NULL,
     camera INTEGER,
     boot INTEGER NOT NULL,
@@ -102,7 +106,7 @@ _OTHERS: Final = (
     " ORDER BY seq LIMIT :limit"
 )
 _BY_SEQ: Final = f"{_SELECT} WHERE seq = ?"
-_OLDEST: Final = f"{_SELECT} ORDER BY seq LIMIT ?"
+_OLDEST: Final = f"{_SELECT} WHERE seq > 0 ORDER BY seq LIMIT ?"
 _TO_SETTLE: Final = "SELECT seq, bytes FROM record WHERE seq BETWEEN ? AND ? ORDER BY seq LIMIT ?"
 _TO_PURGE: Final = (
     "SELECT seq, boot, at, wall_s, camera FROM record"
@@ -233,8 +237,8 @@ class Store:
         (highest,) = self._c.execute("SELECT max(seq) FROM record").fetchone()
         if highest is not None and highest > self.last_seq:
             raise DamagedError("records beyond the last seq")
-        self._cameras = dict(self._c.execute("SELECT id, name FROM camera"))
-        self._boots = dict(self._c.execute("SELECT id, name FROM boot"))
+        self._cameras: dict[int, str] = dict(self._c.execute("SELECT id, name FROM camera"))
+        self._boots: dict[int, str] = dict(self._c.execute("SELECT id, name FROM boot"))
         self._camera_ids = {name: number for number, name in self._cameras.items()}
         self._boot_ids = {name: number for number, name in self._boots.items()}
         self.facts: dict[str, bytes] = dict(self._c.execute("SELECT key, value FROM fact"))
@@ -554,7 +558,7 @@ class Store:
             self._transact(lambda: self._declare_damaged(damaged))
         return Fetched(fetch=fetch, records=tuple(records), end=end)
 
-    def _walk(self, fetch: Fetch, hidden: Sequence[Range]) -> Iterator[Raw]:
+    def _walk(self, fetch: Fetch, hidden: Sequence[Range]) -> Generator[Raw, None, None]:
         """The rows asked for, in order of seq; at least one more than `limit`, if there is one."""
         upto = min(self.last_seq, MAX_SEQ if fetch.upto is None else fetch.upto)
         if fetch.seqs:

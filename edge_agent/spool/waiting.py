@@ -26,6 +26,9 @@ BATCH_S: Final = 1.0  # what a power cut may take; accepted is only what was com
 
 QUEUE_BYTES: Final = 8_000_000  # seven rounds of eight cameras
 QUEUE_RECORDS: Final = 2_000
+_DROP_TO: Final = (
+    7 / 8
+)  # more than needed, so that not every record that comes walks over all that wait
 IDLE_S: Final = 5.0  # an idle writer comes round so often, which shows the watchdog that it lives
 
 Shed: TypeAlias = dict[tuple[Rank, str | None], Gap]  # by rank and, for pictures, camera
@@ -98,7 +101,7 @@ class Queue:
             self._bytes += row.size
             self._alarms += row.rank is Rank.AUDIT
             self._begin()
-            if self._over(1.0):
+            if self._over():
                 self._drop(Rank.METRIC)
                 self._drop(Rank.PICTURE)
             self._ready.notify()
@@ -203,6 +206,7 @@ class Queue:
         """The next batch. An alarm takes what came before it along: order is never changed."""
         rows: list[Row] = []
         size, alarms = 0, 0
+        urgent = self._alarms > 0 or bool(self._facts)
         while self._rows and len(rows) < BATCH_RECORDS:
             if rows and size + self._rows[0].size > BATCH_BYTES:
                 break
@@ -214,20 +218,17 @@ class Queue:
         self._since = self._clock.now() if self._rows else None
         shed, self._shed = self._shed, {}
         facts, self._facts = self._facts, {}
-        urgent = alarms > 0 or bool(facts)
         return Batch(rows=tuple(rows), shed=shed, facts=facts, urgent=urgent)
 
-    def _over(self, share: float) -> bool:
-        return self._bytes > QUEUE_BYTES * share or len(self._rows) > QUEUE_RECORDS * share
+    def _over(self) -> bool:
+        return self._bytes > QUEUE_BYTES or len(self._rows) > QUEUE_RECORDS
 
     def _drop(self, rank: Rank) -> None:
         """Drop the oldest of *rank* until there is some room again: the disk is too slow."""
         rows, self._rows = self._rows, deque()
         waiting = len(rows)
         for row in rows:
-            over = (
-                self._bytes > QUEUE_BYTES * _DROP_TO or waiting > QUEUE_RECORDS * _DROP_TO
-            )
+            over = self._bytes > QUEUE_BYTES * _DROP_TO or waiting > QUEUE_RECORDS * _DROP_TO
             if row.rank is not rank or not over:
                 self._rows.append(row)
                 continue
@@ -237,10 +238,5 @@ class Queue:
             self._shed.setdefault((rank, camera), Gap()).add(mark_of(row))
 
 
-_DROP_TO: Final = 7 / 8  # a little more than needed, so that not every record that comes walks over all that wait
-
-
 def _without_picture(row: Row) -> Row:
-    return Row(
-        kind=row.kind, rank=row.rank, stamp=row.stamp, data=b"", camera=row.camera
-    )
+    return Row(kind=row.kind, rank=row.rank, stamp=row.stamp, data=b"", camera=row.camera)

@@ -46,10 +46,22 @@ from tests.support.build import LIVING_ROOM, STREET, opened, picture
 from tests.support.play import LIVE, PRESSED, RELEASED, Play, committed, settings
 
 
-def show(play: Play, camera: str, count: int, *, reading=STREET, generation: int = 1, jpeg: bytes = b"street") -> None:
+def show(
+    play: Play,
+    camera: str,
+    count: int,
+    *,
+    reading=STREET,
+    generation: int = 1,
+    jpeg: bytes = b"street",
+) -> None:
     for _ in range(count):
         play.wait(2.0, switch=replace(LIVE, press=press_of(play)))
-        play.post(picture(camera=camera, generation=generation, taken_at=play.now, reading=reading, jpeg=jpeg))
+        play.post(
+            picture(
+                camera=camera, generation=generation, taken_at=play.now, reading=reading, jpeg=jpeg
+            )
+        )
 
 
 def press_of(play: Play) -> int:
@@ -142,14 +154,16 @@ def test_what_was_sent_just_before_the_press_is_asked_back():
         data=b"{}",
         jpeg=b"street",
     )
-    old = replace(stored, seq=6, at=play.now - 1000)
+    old = replace(stored, seq=6, boot="boot-0")  # of before the last restart
     play.post(committed(last_seq=7, depth=2))
     asked = play.did(Fetch)
     sent: list[Send] = []
     while asked:
         fetch = asked.pop(0)
         assert isinstance(fetch, Fetch)
-        wanted = (old, stored) if fetch.camera == "river" and fetch.lane is Lane.LIVE_PICTURES else ()
+        wanted = (
+            (old, stored) if fetch.camera == "river" and fetch.lane is Lane.LIVE_PICTURES else ()
+        )
         for command in play.post(Fetched(fetch=fetch, records=wanted, end=True)):
             if isinstance(command, Fetch):
                 asked.append(command)
@@ -341,7 +355,9 @@ HOSTILE = st.one_of(
         no_closed=st.sampled_from([True, False, None]),
         press=st.integers(0, 3),
     ),
-    st.builds(opened, camera=st.sampled_from(["gate", "river", "ghost"]), generation=st.integers(1, 4)),
+    st.builds(
+        opened, camera=st.sampled_from(["gate", "river", "ghost"]), generation=st.integers(1, 4)
+    ),
     st.builds(
         CameraLost,
         camera=st.sampled_from(["gate", "river"]),
@@ -356,8 +372,18 @@ HOSTILE = st.one_of(
         generation=st.integers(1, 4),
         reading=st.sampled_from([STREET, LIVING_ROOM]),
     ),
-    st.builds(HubMessage, leaf=st.sampled_from(["ack", "policy", "command", ""]), payload=st.binary(max_size=40), retained=st.booleans()),
-    st.builds(OrderVerified, leaf=st.sampled_from(["policy", "command"]), claims=st.binary(max_size=60), retained=st.booleans()),
+    st.builds(
+        HubMessage,
+        leaf=st.sampled_from(["ack", "policy", "command", ""]),
+        payload=st.binary(max_size=40),
+        retained=st.booleans(),
+    ),
+    st.builds(
+        OrderVerified,
+        leaf=st.sampled_from(["policy", "command"]),
+        claims=st.binary(max_size=60),
+        retained=st.booleans(),
+    ),
     st.builds(Delivered, ticket=st.integers(0, 5), code=st.sampled_from([0, 16, 0x87, 0x97])),
     st.builds(Purged, seqs=st.just(()), cameras=st.just(())),
     st.builds(committed, last_seq=st.integers(0, 9)),

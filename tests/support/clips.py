@@ -43,17 +43,35 @@ def frame_number(picture: NDArray[np.uint8]) -> int | None:
     height, width = grey.shape
     cell = width // (2 * _BITS)
     band = grey[height // 48 : height // 16]
-    bits = [band[:, int((bit + 0.3) * cell) : int((bit + 0.7) * cell)].mean() > 128 for bit in range(2 * _BITS)]
+    bits = [
+        band[:, int((bit + 0.3) * cell) : int((bit + 0.7) * cell)].mean() > 128
+        for bit in range(2 * _BITS)
+    ]
     number = sum(1 << at for at in range(_BITS) if bits[at])
     inverse = sum(1 << at for at in range(_BITS) if not bits[_BITS + at])
     return number if number == inverse else None
 
 
-def make(path: Path, *, width: int = 640, height: int = 360, seconds: int = 8, gop: int = 25, seed: int = 7) -> Path:
-    """Encode a clip to *path*, whose suffix (.h264 or .h265) says how."""
+def make(
+    path: Path,
+    *,
+    width: int = 640,
+    height: int = 360,
+    frames: int = 8 * FPS,
+    gop: int = FPS,
+    seed: int = 7,
+) -> Path:
+    """Encode a clip to *path*, whose suffix (.h264 or .h265) says how. 200 frames make 8 s."""
     aud = "aud=1:repeat-headers=1"
     if path.suffix == ".h264":
-        coder = ["-c:v", "libx264", "-preset", "ultrafast", "-x264-params", f"{aud}:scenecut=0:bframes=0"]
+        coder = [
+            "-c:v",
+            "libx264",
+            "-preset",
+            "ultrafast",
+            "-x264-params",
+            f"{aud}:scenecut=0:bframes=0",
+        ]
     else:
         quiet = f"{aud}:scenecut=0:bframes=0:log-level=error:keyint={gop}:min-keyint={gop}:pools=1:frame-threads=1"
         coder = ["-c:v", "libx265", "-preset", "ultrafast", "-x265-params", quiet]
@@ -62,6 +80,10 @@ def make(path: Path, *, width: int = 640, height: int = 360, seconds: int = 8, g
         "-r", str(FPS), "-i", "-", "-pix_fmt", "yuv420p", *coder, "-g", str(gop), "-keyint_min", str(gop),
         "-f", "h264" if path.suffix == ".h264" else "hevc", str(path),
     ]  # fmt: skip
-    raw = b"".join(frame(number, width, height, seed=seed).tobytes() for number in range(seconds * FPS))
-    subprocess.run(command, input=raw, check=True, timeout=120)
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as coder_process:
+        assert coder_process.stdin
+        for number in range(frames):
+            coder_process.stdin.write(frame(number, width, height, seed=seed).tobytes())
+        coder_process.stdin.close()
+        assert coder_process.wait(120) == 0
     return path

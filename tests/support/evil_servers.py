@@ -95,7 +95,9 @@ def endless_header(line: socket.socket, over: threading.Event) -> None:
 
 def dripping_header(line: socket.socket, over: threading.Event) -> None:
     head = question(line)
-    line.sendall(b"RTSP/1.0 200 OK\r\nX-Filler: " if "RTSP" in head else b"HTTP/1.1 200 OK\r\nX-Filler: ")
+    line.sendall(
+        b"RTSP/1.0 200 OK\r\nX-Filler: " if "RTSP" in head else b"HTTP/1.1 200 OK\r\nX-Filler: "
+    )
     while not over.wait(0.5):
         line.sendall(b"a")
 
@@ -202,7 +204,12 @@ def one_picture_then_silence(units: list[bytes]) -> Behaviour:
                 for piece in _pieces(unit):
                     last = unit is units[-1] and piece[1]
                     rtp = struct.pack(
-                        ">BBHII", 0x80, 96 | (0x80 if last else 0), number & 0xFFFF, number // 1000 * 5_400_000, 1
+                        ">BBHII",
+                        0x80,
+                        96 | (0x80 if last else 0),
+                        number & 0xFFFF,
+                        number // 1000 * 5_400_000,
+                        1,
                     )
                     number += 1
                     data = rtp + piece[0]
@@ -221,7 +228,9 @@ def _pieces(unit: bytes) -> list[tuple[bytes, bool]]:
     made = []
     for index, part in enumerate(parts):
         flags = (0x80 if index == 0 else 0) | (0x40 if index == len(parts) - 1 else 0)
-        made.append((bytes([unit[0] & 0xE0 | 28, flags | unit[0] & 0x1F]) + part, index == len(parts) - 1))
+        made.append(
+            (bytes([unit[0] & 0xE0 | 28, flags | unit[0] & 0x1F]) + part, index == len(parts) - 1)
+        )
     return made
 
 

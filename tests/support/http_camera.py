@@ -40,7 +40,9 @@ def http_camera(
     (folder / "www" / PATH.lstrip("/")).parent.mkdir(parents=True, exist_ok=True)
     backend = "htdigest" if method == "digest" else "plain"
     secret = hashlib.md5(f"{user}:{_REALM}:{password}".encode()).hexdigest()
-    (folder / "users").write_text(f"{user}:{_REALM}:{secret}\n" if method == "digest" else f"{user}:{password}\n")
+    (folder / "users").write_text(
+        f"{user}:{_REALM}:{secret}\n" if method == "digest" else f"{user}:{password}\n"
+    )
     port = _free_port()
     (folder / "lighttpd.conf").write_text(f"""
 server.modules = ("mod_auth", "mod_authn_file")

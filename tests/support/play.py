@@ -29,12 +29,18 @@ from edge_agent.core.settings import (
 )
 
 IDENTITY = Identity(kelurahan="kuningan", rw="03", rt="07", box="box-1")
-GATE = Camera(id="gate", name="Gapura", kind=CameraKind.RTSP, source="rtsp://10.0.0.9/1", period_s=5.0)
-RIVER = Camera(id="river", name="Sungai", kind=CameraKind.RTSP, source="rtsp://10.0.0.8/1", period_s=5.0)
+GATE = Camera(
+    id="gate", name="Gapura", kind=CameraKind.RTSP, source="rtsp://10.0.0.9/1", period_s=5.0
+)
+RIVER = Camera(
+    id="river", name="Sungai", kind=CameraKind.RTSP, source="rtsp://10.0.0.8/1", period_s=5.0
+)
 RUN = Run(camera="gate", cable="cat5e", length_m=50.0, place="pole 3", loop_pin=20)
 
 
-def settings(*, switch: SwitchKind = SwitchKind.LATCHING, cameras: Sequence[Camera] = (GATE, RIVER)) -> Settings:
+def settings(
+    *, switch: SwitchKind = SwitchKind.LATCHING, cameras: Sequence[Camera] = (GATE, RIVER)
+) -> Settings:
     """A box with two cameras, one of them with a supervised run."""
     return Settings(
         identity=IDENTITY,
@@ -92,7 +98,10 @@ class Play:
 
     def connect_hub(self) -> None:
         """The link comes up with an empty journal."""
-        self.post(committed(last_seq=0), LinkUp(receive_maximum=20, maximum_packet_bytes=None, simulated_peer=False))
+        self.post(
+            committed(last_seq=0),
+            LinkUp(receive_maximum=20, maximum_packet_bytes=None, simulated_peer=False),
+        )
 
     def did(self, kind: type[Command]) -> list[Command]:
         """All commands of one kind so far."""

@@ -1,0 +1,455 @@
+"""What people read: one sentence per finding, and one notice per state for the portal, in Indonesian and English.
+
+Promises: each finding says what was seen, what that means and what to do or bring; evidence that is missing or odd never
+raises and never leaves a hole; no text repeats more than one short line of what a camera or a hub sent.
+Indonesian is written for an RT secretary, English for whoever reads along; both say the same.
+Not its job: whether it is so (health.py, scene.py, cable.py).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from edge_agent.core.cable import metres_to_bring
+from edge_agent.core.messages import FindingKey
+
+if TYPE_CHECKING:
+    from edge_agent.core.messages import Json
+
+DETAIL_MAX: Final = 160  # characters of a technical detail; one line on a phone held sideways
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """The same in Indonesian and English."""
+
+    id: str
+    en: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Cable:
+    """A type of cable by name, and what goes onto its ends."""
+
+    name: Sentence
+    parts: Sentence
+
+
+_RJ45 = Sentence("konektor RJ45", "RJ45 plugs")
+_RJ45_BALUN = Sentence("konektor RJ45, sepasang balun video", "RJ45 plugs, a pair of video baluns")
+_BNC = Sentence("konektor BNC", "BNC plugs")
+_BNC_POWER = Sentence("konektor BNC, konektor daya DC", "BNC plugs, DC power plugs")
+_BNC_PAIR = Sentence(
+    "konektor BNC, kabel dua inti sepanjang itu juga", "BNC plugs, two-core wire of the same length"
+)
+_CABLES: Final[Mapping[str, _Cable]] = {
+    "cat5e-outdoor": _Cable(Sentence("kabel Cat5e luar ruang", "outdoor Cat5e cable"), _RJ45_BALUN),
+    "cat6-outdoor": _Cable(Sentence("kabel Cat6 luar ruang", "outdoor Cat6 cable"), _RJ45_BALUN),
+    "cat5e-poe": _Cable(
+        Sentence("kabel Cat5e luar ruang (PoE)", "outdoor Cat5e cable (PoE)"), _RJ45
+    ),
+    "cat6-poe": _Cable(Sentence("kabel Cat6 luar ruang (PoE)", "outdoor Cat6 cable (PoE)"), _RJ45),
+    "rg59": _Cable(Sentence("kabel koaksial RG59", "RG59 coaxial cable"), _BNC),
+    "rg59-power": _Cable(
+        Sentence("kabel koaksial RG59 dengan kabel daya", "RG59 coaxial cable with power pair"),
+        _BNC_POWER,
+    ),
+    "rg59-pair": _Cable(Sentence("kabel koaksial RG59", "RG59 coaxial cable"), _BNC_PAIR),
+}
+
+_DO_NOT_TAKE = Sentence(
+    "Jangan bawa pulang kamera; biarkan di tempatnya, kami yang datang.",
+    "Do not take the camera home; leave it, we come.",
+)
+
+WORDS: Final[Mapping[FindingKey, Sentence]] = {
+    FindingKey.CAMERA_NO_ANSWER: Sentence(
+        "{camera} tidak menjawab{why}. Kabel, catu daya atau kameranya sendiri mungkin mati. "
+        "Lihat lampu kamera dan colokannya; bawa catu daya cadangan, penguji kabel dan tangga.",
+        "{camera} does not answer{why}. Its cable, its power or the camera itself may be dead. "
+        "Look at its light and plugs; bring a spare power supply, a cable tester and a ladder.",
+    ),
+    FindingKey.CAMERA_REFUSED: Sentence(
+        "{camera} menolak sambungan{why}. Kameranya hidup, tetapi layanan videonya mati atau memakai port lain. "
+        "Periksa pengaturan RTSP/HTTP kamera dan alamatnya di box.toml, lalu nyalakan ulang kamera.",
+        "{camera} refuses the connection{why}. It is alive, but its video service is off or on another port. "
+        "Check the camera's RTSP/HTTP setting and its address in box.toml, then restart the camera.",
+    ),
+    FindingKey.CAMERA_UNREACHABLE: Sentence(
+        "Tidak ada jalan jaringan ke {camera}{why}. Kabel jaringan kotak, switch atau NVR mungkin lepas. "
+        "Periksa colokan dan lampu port di kotak, lalu alamat IP-nya di box.toml.",
+        "There is no network path to {camera}{why}. The network cable of the box, the switch or the NVR may be unplugged. "
+        "Check plugs and port lights at the box, then the IP address in box.toml.",
+    ),
+    FindingKey.CAMERA_UNAUTHORISED: Sentence(
+        "{camera} menolak nama pengguna atau kata sandi{why}. Kotak mencoba lagi hanya tiap 15 menit agar akun tidak terkunci. "
+        "Tulis kata sandi yang benar di berkas yang disebut di box.toml, atau pulihkan akun itu di kamera.",
+        "{camera} refuses the user name or the password{why}. The box tries again only every 15 minutes, so that the account is "
+        "not locked. Write the right password into the file named in box.toml, or restore the account in the camera.",
+    ),
+    FindingKey.CAMERA_NOT_FOUND: Sentence(
+        "{camera} menjawab, tetapi tidak mengenal alamat gambarnya{why}. Jalur atau nomor kanal di box.toml salah. "
+        "Cocokkan url atau preset dengan buku petunjuk kamera.",
+        "{camera} answers, but does not know the address of its picture{why}. Path or channel in box.toml is wrong. "
+        "Compare url or preset with the camera's manual.",
+    ),
+    FindingKey.CAMERA_REDIRECTED: Sentence(
+        "{camera} mengalihkan ke alamat lain{why}. Kotak tidak mengikutinya, karena tujuannya tidak dapat dipastikan. "
+        "Tulis alamat akhirnya di box.toml, biasanya dengan https://.",
+        "{camera} sends us to another address{why}. The box does not follow, as nobody knows where that leads. "
+        "Write the final address into box.toml, usually with https://.",
+    ),
+    FindingKey.CAMERA_NONSENSE: Sentence(
+        "Di alamat {camera} ada yang menjawab, tetapi bukan kamera jenis ini{why}. Alamat atau jenisnya (kind) salah, "
+        "atau alat lain memakai alamat itu. Periksa alamat IP dan kind di box.toml.",
+        "Something answers at the address of {camera}, but no camera of this kind{why}. Address or kind is wrong, "
+        "or another device took the address. Check the IP address and kind in box.toml.",
+    ),
+    FindingKey.CAMERA_NOT_A_PICTURE: Sentence(
+        "{camera} mengirim sesuatu yang bukan gambar utuh{why}. Biasanya halaman kesalahan, atau sambungan yang buruk. "
+        "Buka alamatnya di peramban; periksa kabel dan colokannya.",
+        "{camera} sends something that is no whole picture{why}. Usually that is an error page, or a bad connection. "
+        "Open its address in a browser; check cable and plugs.",
+    ),
+    FindingKey.CAMERA_TOO_LARGE: Sentence(
+        "{camera} mengirim gambar yang terlalu besar untuk kotak{why}. Gambar itu ditolak agar kamera lain tetap berjalan. "
+        "Atur kamera ke 1920x1080 atau lebih kecil.",
+        "{camera} sends pictures too large for the box{why}. They are refused so that the other cameras go on. "
+        "Set the camera to 1920x1080 or less.",
+    ),
+    FindingKey.CAMERA_STALLED: Sentence(
+        "{camera} tersambung, tetapi tidak ada gambar baru{why}. Kameranya macet atau jaringannya lemah. "
+        "Cabut daya kamera sepuluh detik; bila terulang, uji kabelnya.",
+        "{camera} is connected, but no new picture comes{why}. It hangs, or its network is weak. "
+        "Unplug its power for ten seconds; if it happens again, test the cable.",
+    ),
+    FindingKey.CAMERA_STALE: Sentence(
+        "{camera} mengirim gambar lama atau gambar yang sama{why}. Gambar itu tidak dianggap keadaan sekarang. "
+        "Nyalakan ulang kamera atau NVR; periksa beban jaringannya.",
+        "{camera} sends old or repeated pictures{why}. They are not passed off as now. "
+        "Restart the camera or the NVR; check the load of its network.",
+    ),
+    FindingKey.CAMERA_NO_DEVICE: Sentence(
+        "{camera} tidak terpasang di kotak{why}. Kabel USB lepas atau alatnya rusak. "
+        "Colokkan kembali; bila tetap hilang, bawa kamera dan kabel USB pengganti.",
+        "{camera} is not attached to the box{why}. Its USB cable is out, or the device is broken. "
+        "Plug it in again; if it stays away, bring a spare USB camera and cable.",
+    ),
+    FindingKey.CAMERA_CRASHES: Sentence(
+        "Aliran {camera} membuat pembacanya macet{why}. Kamera ini dibaca terpisah agar yang lain tidak terganggu. "
+        "Atur ke H.264 biasa tanpa mode pintar (H.264+/H.265+), dan perbarui firmware-nya.",
+        "The stream of {camera} crashes or hangs its reader{why}. It is read apart, so that the others are not disturbed. "
+        "Set it to plain H.264 without smart mode (H.264+/H.265+), and update its firmware.",
+    ),
+    FindingKey.VIEW_NOT_COMMISSIONED: Sentence(
+        "Pemandangan {camera} belum didaftarkan. Sebelum itu tidak ada gambarnya yang keluar. "
+        "Setelah kamera terpasang benar di jalan, jalankan edge-agent commission di kotak.",
+        "The view of {camera} is not commissioned. Until then none of its pictures leaves the box. "
+        "When it hangs right on its street, run edge-agent commission at the box.",
+    ),
+    FindingKey.VIEW_FOREIGN: Sentence(
+        "{camera} memperlihatkan tempat yang bukan pemandangannya. Mungkin dipindah, atau sedang berada di rumah seseorang. "
+        f"Gambarnya ditahan; tidak seorang pun di luar melihatnya. Cari kameranya. {_DO_NOT_TAKE.id}",
+        "{camera} shows a place that is not its view. It may have been moved, or be in somebody's home. "
+        f"Its pictures are held; nobody outside sees them. Find the camera. {_DO_NOT_TAKE.en}",
+    ),
+    FindingKey.VIEW_MOVED: Sentence(
+        "{camera} bergeser atau berputar (sekitar {percent_of_width} % lebar gambar). Gambarnya ditahan. "
+        "Arahkan kembali seperti semula; bila arah baru memang disengaja, daftarkan ulang dengan edge-agent commission. "
+        "Bawa tangga dan kunci penyetel.",
+        "{camera} was shifted or turned (by some {percent_of_width} % of the picture's width). Its pictures are held. "
+        "Turn it back; if the new view is meant, run edge-agent commission again. Bring a ladder and a spanner.",
+    ),
+    FindingKey.VIEW_DARK: Sentence(
+        "Gambar {camera} terlalu gelap untuk dikenali. Lampu jalan atau lampu inframerahnya mungkin mati. "
+        "Bila tetap gelap pada siang hari, periksa lensanya; malam hari, periksa lampunya.",
+        "The picture of {camera} is too dark to recognise anything. The street light or its infrared light may be out. "
+        "If it stays dark by day, check the lens; at night, check the lights.",
+    ),
+    FindingKey.VIEW_COVERED: Sentence(
+        "{camera} tertutup: hampir tidak ada yang tampak. Mungkin kantong, cat, daun atau sarang laba-laba. "
+        "Bersihkan lensanya; bawa lap dan tangga.",
+        "{camera} is covered: next to nothing can be seen. It may be a bag, paint, leaves or a spider's web. "
+        "Clean its lens; bring a cloth and a ladder.",
+    ),
+    FindingKey.VIEW_BLURRED: Sentence(
+        "Gambar {camera} jauh lebih kabur daripada saat didaftarkan. Lensanya kotor, berembun atau fokusnya berubah. "
+        "Bersihkan dan setel lensanya; bawa lap dan tangga.",
+        "The picture of {camera} is far more blurred than when it was commissioned. Its lens is dirty, damp or out of focus. "
+        "Clean and adjust the lens; bring a cloth and a ladder.",
+    ),
+    FindingKey.VIEW_FROZEN: Sentence(
+        "Gambar {camera} tidak berubah sama sekali. Kameranya macet, atau ada yang memutar rekaman. "
+        "Cabut daya kamera sepuluh detik; bila terulang, periksa NVR-nya.",
+        "The picture of {camera} does not change at all. It hangs, or something plays a recording. "
+        "Unplug its power for ten seconds; if it happens again, check the NVR.",
+    ),
+    FindingKey.VIEW_UNSURE: Sentence(
+        "Tidak dapat dipastikan bahwa {camera} memperlihatkan jalannya (hujan, silau, truk parkir). "
+        "Gambarnya ditahan sampai pasti. Tidak perlu apa-apa dulu; bila berlangsung sehari, daftarkan ulang pemandangannya.",
+        "It cannot be told whether {camera} shows its street (rain, glare, a parked lorry). Its pictures are held until it is "
+        "certain. Nothing to do yet; if it lasts a day, commission its view again.",
+    ),
+    FindingKey.CABLE_OPEN: Sentence(
+        "Kabel ke {camera} di {place} putus atau tercabut. Bawa {bring_m} m {cable}, {parts}, "
+        f"1 steker ujung untuk kabel pengawas, tang krimping, penguji kabel dan tangga. {_DO_NOT_TAKE.id}",
+        "The cable to {camera} at {place} is cut or unplugged. Bring {bring_m} m of {cable}, {parts}, "
+        f"1 end plug for the supervised pair, a crimping tool, a cable tester and a ladder. {_DO_NOT_TAKE.en}",
+    ),
+    FindingKey.CABLE_UNREADABLE: Sentence(
+        "Kabel pengawas {camera} tidak terbaca{why}. Ini gangguan kotak, bukan kabel jalan. "
+        "Periksa terminal dan papan masukan di dalam kotak; gambar tetap diperiksa dengan cara lain.",
+        "The supervised pair of {camera} cannot be read{why}. That is a fault of the box, not of the cable outside. "
+        "Check terminals and input board within the box; its pictures are still checked otherwise.",
+    ),
+    FindingKey.CABLE_CAMERA_TAKEN: Sentence(
+        "{camera} memberi gambar lagi padahal kabelnya di {place} masih putus: kameranya tersambung di tempat lain, "
+        f"mungkin di rumah. Gambarnya ditahan; tidak seorang pun di luar melihatnya. Cabut kameranya di sana. {_DO_NOT_TAKE.id}",
+        "{camera} gives a picture again while its cable at {place} is still open: it is plugged in somewhere else, perhaps in a "
+        f"home. Its pictures are held; nobody outside sees them. Unplug it there. {_DO_NOT_TAKE.en}",
+    ),
+    FindingKey.PRIVACY_WIRING: Sentence(
+        "Kabel tombol privasi salah atau rusak{why}. Semua kamera tetap dimatikan untuk luar. "
+        "Periksa steker tombol; bawa blok kontak cadangan dan multimeter. Setelah itu tekan dan lepas tombol sekali.",
+        "The wiring of the privacy switch is wrong or damaged{why}. All cameras stay private. "
+        "Check the switch's plug; bring a spare contact block and a multimeter. Afterwards press and release it once.",
+    ),
+    FindingKey.PRIVACY_UNREADABLE: Sentence(
+        "Tombol privasi tidak terbaca{why}. Semua kamera tetap dimatikan untuk luar sampai terbaca lagi. "
+        "Periksa kabel tombol di kotak; teknisi menjalankan edge-agent status.",
+        "The privacy switch cannot be read{why}. All cameras stay private until it can. "
+        "Check the switch's cable at the box; a technician runs edge-agent status.",
+    ),
+    FindingKey.PRIVACY_NO_SWITCH: Sentence(
+        "Kotak ini tidak punya tombol privasi. Ini hanya boleh bila RT setuju secara tertulis. "
+        'Bila tidak, pasang tombolnya dan tulis switch = "latching" di box.toml.',
+        "This box has no privacy switch. That is allowed only where the RT agreed in writing. "
+        'Otherwise fit one and write switch = "latching" in box.toml.',
+    ),
+    FindingKey.HUB_UNREACHABLE: Sentence(
+        "Pusat kota tidak terjangkau{why}. Catatan dan gambar disimpan di kotak dan dikirim nanti. "
+        "Periksa modem, pulsa atau tagihan internet, dan kabel jaringan.",
+        "The city's hub cannot be reached{why}. Records and pictures are kept in the box and sent later. "
+        "Check the modem, the internet bill and the network cable.",
+    ),
+    FindingKey.HUB_NAME_UNKNOWN: Sentence(
+        "Nama pusat kota tidak dikenal jaringan{why}. Biasanya internet belum tersambung, atau nama di box.toml salah. "
+        "Periksa modem dahulu, lalu hub.host.",
+        "The network does not know the hub's name{why}. Usually there is no internet yet, or the name in box.toml is wrong. "
+        "Check the modem first, then hub.host.",
+    ),
+    FindingKey.HUB_TLS: Sentence(
+        "Sambungan aman ke pusat kota gagal{why}. Sertifikat kedaluwarsa atau bukan miliknya, atau jam kotak salah. "
+        "Periksa jam, lalu ca_file, certificate_file dan key_file.",
+        "The secure connection to the hub fails{why}. A certificate has expired or is not the right one, or the box's clock is "
+        "wrong. Check the clock, then ca_file, certificate_file and key_file.",
+    ),
+    FindingKey.HUB_REFUSED_CLIENT: Sentence(
+        "Pusat kota menolak kotak ini{why}. Kotak belum terdaftar, atau sertifikatnya untuk kotak lain. "
+        "Minta kota mendaftarkan nama kotak seperti di [identity].",
+        "The hub refuses this box{why}. It is not registered, or its certificate belongs to another box. "
+        "Ask the city to register the box's name as in [identity].",
+    ),
+    FindingKey.HUB_REFUSED_VERSION: Sentence(
+        "Pusat kota tidak mengenal MQTT 5{why}. Di alamat itu ada layanan lain atau versi lama. "
+        "Periksa hub.host dan hub.port; perbarui layanan di pusat.",
+        "The hub does not speak MQTT 5{why}. At that address is another service, or an old one. "
+        "Check hub.host and hub.port; update the broker at the hub.",
+    ),
+    FindingKey.HUB_REFUSED_TOPIC: Sentence(
+        "Pusat kota tidak mengizinkan kotak ini mengirim{why}. Hak kotak ini di pusat belum lengkap; catatan tetap disimpan. "
+        "Minta kota memberi hak untuk awalan topik kotak ini.",
+        "The hub does not let this box send{why}. Its rights at the hub are not complete; records are kept. "
+        "Ask the city to grant the topic prefix of this box.",
+    ),
+    FindingKey.HUB_TOO_LARGE: Sentence(
+        "Sebuah kiriman terlalu besar untuk pusat kota{why}. Kiriman itu disimpan, yang lain berjalan terus. "
+        "Minta kota menaikkan batas ukuran, atau turunkan resolusi kamera.",
+        "Something is too large for the hub{why}. It is kept, everything else goes on. "
+        "Ask the city to raise the packet size, or lower the camera's resolution.",
+    ),
+    FindingKey.HUB_NOBODY_LISTENS: Sentence(
+        "Pusat kota menerima, tetapi tidak ada yang membaca{why}. Semua disimpan di kotak dan dikirim lagi nanti. "
+        "Beri tahu kota: penerima untuk wilayah ini tidak berjalan.",
+        "The hub's broker takes our messages, but nobody reads them{why}. All is kept in the box and sent again later. "
+        "Tell the city: the receiver for this area is not running.",
+    ),
+    FindingKey.HUB_SILENT: Sentence(
+        "Pusat kota tidak lagi mengakui kiriman{why}. Semua disimpan sampai diakui. "
+        "Beri tahu kota: penerima untuk wilayah ini macet.",
+        "The hub no longer confirms what it got{why}. All is kept until it does. "
+        "Tell the city: the receiver for this area hangs.",
+    ),
+    FindingKey.ORDER_REFUSED: Sentence(
+        "Sebuah perintah atas nama pusat kota ditolak{leaf}{why}. Tidak ada yang diubah. "
+        "Bila terulang, beri tahu kota: mungkin palsu, kedaluwarsa, atau bukan untuk kotak ini.",
+        "An order in the hub's name was refused{leaf}{why}. Nothing was changed. "
+        "If it happens again tell the city: it may be forged, expired or meant for another box.",
+    ),
+    FindingKey.JOURNAL_FULL: Sentence(
+        "Tempat catatan di kotak penuh{why}. Yang lama dijarangkan dan pusat kota diberi tahu bagian mana. "
+        "Pulihkan internet; bila sering terjadi, bawa kartu yang lebih besar.",
+        "The box's store of records is full{why}. Old ones are thinned out, and the hub is told which. "
+        "Restore the internet; if it happens often, bring a larger card.",
+    ),
+    FindingKey.JOURNAL_BROKEN: Sentence(
+        "Kartu penyimpan tidak dapat menyimpan{why}. Catatan hanya ada di memori dan hilang bila listrik padam. "
+        "Bawa kartu baru yang sudah disiapkan.",
+        "The card cannot keep records{why}. They are in memory only and lost in a power cut. "
+        "Bring a new card, already flashed.",
+    ),
+    FindingKey.BOX_HOT: Sentence(
+        "Kotak terlalu panas{celsius}. Ia melambat dan bisa mati sendiri. "
+        "Buka jalan udara, teduhkan dari matahari, bersihkan debu.",
+        "The box is too hot{celsius}. It slows down and may stop. Clear its air slots, shade it from the sun, remove the dust.",
+    ),
+    FindingKey.BOX_DISK_LOW: Sentence(
+        "Ruang di kartu hampir habis{free_mb}. Catatan lama akan dijarangkan lebih dini. "
+        "Hapus berkas yang bukan milik agen, atau bawa kartu yang lebih besar.",
+        "The card is nearly full{free_mb}. Old records will be thinned out early. "
+        "Delete files that are not the agent's, or bring a larger card.",
+    ),
+    FindingKey.BOX_MEMORY_LOW: Sentence(
+        "Memori kotak hampir habis{used_percent}. Pembacaan kamera bisa terhenti. "
+        "Hentikan program lain di kotak; bila terulang, kurangi kamera atau pakai kotak yang lebih besar.",
+        "The box's memory is nearly used up{used_percent}. Reading cameras may stop. "
+        "Stop other programs on the box; if it happens again, use fewer cameras or a larger box.",
+    ),
+    FindingKey.BOX_UNDER_VOLTAGE: Sentence(
+        "Tegangan kotak terlalu rendah. Kotak bisa mati mendadak dan kartunya rusak. "
+        "Ganti catu daya dan kabelnya; bawa catu daya resmi 5 V.",
+        "The box's supply voltage is too low. It may die suddenly and spoil its card. "
+        "Replace power supply and cable; bring an official 5 V supply.",
+    ),
+    FindingKey.CLOCK_UNTRUSTED: Sentence(
+        "Jam kotak belum dipastikan. Urutan catatan tetap benar; jamnya ditandai tidak pasti dan diperbaiki nanti. "
+        "Pulihkan internet, atau bawa baterai jam (RTC).",
+        "Nothing vouches for the box's clock. Records stay in order; their times are marked uncertain and corrected later. "
+        "Restore the internet, or bring a clock module (RTC) with battery.",
+    ),
+}
+
+_FALLBACK: Final[Mapping[str, Sentence]] = {
+    "camera": Sentence("Sebuah kamera", "A camera"),
+    "place": Sentence("tempatnya", "its place"),
+    "bring_m": Sentence("(ukur dulu)", "(measure first)"),
+    "cable": Sentence("kabel sejenis", "cable of the same kind"),
+    "parts": Sentence("konektornya", "plugs for it"),
+    "percent_of_width": Sentence("beberapa", "a few"),
+}
+# Evidence that stands in brackets where it is known, and is not missed where it is not.
+_BRACKETS: Final[Mapping[str, str]] = {
+    "why": " ({})",
+    "leaf": " ({})",
+    "celsius": " ({} °C)",
+    "free_mb": " ({} MB)",
+    "used_percent": " ({} %)",
+}
+
+
+def say(key: FindingKey, evidence: Mapping[str, Json]) -> Sentence:
+    """The sentence of *key*, filled with what is known; whatever *evidence* holds, this never raises."""
+    template = WORDS[key]
+    return Sentence(
+        id=_sentence_case(template.id.format_map(_fields(evidence, "id"))),
+        en=_sentence_case(template.en.format_map(_fields(evidence, "en"))),
+    )
+
+
+def _fields(evidence: Mapping[str, Json], language: str) -> dict[str, str]:
+    known = {name: _plain(evidence.get(name)) for name in (*_FALLBACK, *_BRACKETS)}
+    known["why"] = _plain(evidence.get("detail")) or known["why"]
+    known["bring_m"] = known["bring_m"] or _metres(evidence.get("length_m"))
+    cable = _CABLES.get(known["cable"])
+    if cable is not None:
+        known["cable"], known["parts"] = _in(cable.name, language), _in(cable.parts, language)
+    fields = {name: known[name] or _in(fallback, language) for name, fallback in _FALLBACK.items()}
+    fields |= {
+        name: form.format(known[name]) if known[name] else "" for name, form in _BRACKETS.items()
+    }
+    return fields
+
+
+def _plain(value: Json) -> str:
+    """A value within a sentence: one line, short, nothing that a terminal or a web page would obey."""
+    if isinstance(value, float):
+        return f"{value:.6g}" if math.isfinite(value) else ""
+    if isinstance(value, str):
+        text = "".join(mark if mark.isprintable() else " " for mark in value).strip()
+        return text if len(text) <= DETAIL_MAX else text[: DETAIL_MAX - 1] + "…"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value) if abs(value) < 10**15 else ""
+    return ""
+
+
+def _metres(length_m: Json) -> str:
+    if (
+        isinstance(length_m, bool)
+        or not isinstance(length_m, (int, float))
+        or not 0 < length_m <= 10_000
+    ):
+        return ""
+    return str(metres_to_bring(length_m))
+
+
+def _in(sentence: Sentence, language: str) -> str:
+    return sentence.id if language == "id" else sentence.en
+
+
+def _sentence_case(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+# ---- what the portal shows in place of a picture, or beside it ----
+
+PRIVATE: Final = Sentence("Kamera dimatikan warga", "Switched off by residents")
+SUSPENDED: Final = Sentence("Siaran dihentikan sementara oleh kota", "Suspended by the city")
+LIVE: Final = Sentence("Siaran berjalan", "Live")
+CHECKING: Final = Sentence(
+    "Kamera sedang diperiksa sebelum disiarkan", "The camera is being checked before it is shown"
+)
+HELD: Final = Sentence(
+    "Gambar ditahan sampai dipastikan memperlihatkan jalan",
+    "Held until it is certain to show the street",
+)
+FAULT: Final = Sentence(
+    "Kamera rusak; petugas sudah diberi tahu", "Out of order; the technicians have been told"
+)
+OUTAGE: Final = Sentence(
+    "Sambungan ke kotak kamera terputus; rekaman menyusul",
+    "The line to the camera's box is down; records will follow",
+)
+
+_FAULTS: Final = frozenset(
+    {
+        *(key for key in FindingKey if key.name.startswith("CAMERA_")),
+        FindingKey.CABLE_OPEN,
+        FindingKey.VIEW_COVERED,
+        FindingKey.VIEW_FROZEN,
+    }
+)
+_HOLDS: Final = frozenset(
+    {key for key in FindingKey if key.name.startswith("VIEW_")} | {FindingKey.CABLE_CAMERA_TAKEN}
+)
+
+
+def notice(*, gate: str, suspended: bool, findings: Sequence[FindingKey]) -> Sentence:
+    """Why the public sees what it sees of a camera, never a bare error. *gate* is a gate's state by name.
+
+    Residents come first, then the city; a suspension is never shown as a fault, nor a fault as a suspension.
+    `OUTAGE` is for the box's will: no box can say it of itself.
+    """
+    if gate == "private":
+        return PRIVATE
+    if suspended:
+        return SUSPENDED
+    if gate == "open":
+        return LIVE
+    if any(key in _FAULTS for key in findings):
+        return FAULT
+    if any(key in _HOLDS for key in findings):
+        return HELD
+    return CHECKING

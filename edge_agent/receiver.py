@@ -1,0 +1,844 @@
+"""`edge-agent hub`: a reference receiver for those who build the city's side, and the hub of the demo and the tests.
+
+Promises: a record is acknowledged only after it is committed to disk; the same record twice is kept once, by
+(box, epoch, seq); a picture that was withdrawn is destroyed, and is not kept if it arrives again; names of files come
+from checked words only, whatever a topic says.
+One receiver for all boxes of a broker; two at one broker would contradict each other's watermarks.
+Not its job: a portal, many thousand boxes on one machine, deciding on orders.
+"""
+
+from __future__ import annotations
+
+import argparse
+import bisect
+import contextlib
+import json
+import os
+import queue
+import sqlite3
+import ssl
+import sys
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from paho.mqtt.client import Client, MQTTMessage, MQTTv5
+from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.subscribeoptions import SubscribeOptions
+
+from edge_agent.clock import Clock, SystemClock
+from edge_agent.core import wire
+from edge_agent.core.messages import Json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from types import TracebackType
+
+    from rich.table import Table
+
+ALL: Final = f"{wire.ROOT}/#"
+MAX_RANGES: Final = 200
+ACK_S: Final = 1.0  # a watermark a second for each box that sends ...
+ACK_RECORDS: Final = 1_000  # ... or sooner, so that a box draining its backlog is never held up
+TAKE_MESSAGES: Final = 200
+TAKE_S: Final = 0.2
+ROUND_S: Final = 0.5
+STOP_S: Final = 10.0
+WAITING_MESSAGES: Final = 500
+ONCE_S: Final = 5.0
+WITHDRAW: Final = "privacy.withdraw"
+
+_SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS record (
+  box TEXT NOT NULL,        -- the box's topic prefix
+  epoch TEXT NOT NULL, seq INTEGER NOT NULL,
+  kind TEXT NOT NULL, rank INTEGER NOT NULL, camera TEXT,
+  boot TEXT NOT NULL, at REAL NOT NULL,           -- the box's boot id and seconds since that boot
+  time TEXT NOT NULL, trusted INTEGER NOT NULL,   -- its wall time, and whether anything vouched for it
+  lane TEXT NOT NULL, received REAL NOT NULL,     -- live or history; our own Unix time
+  data TEXT NOT NULL, picture TEXT,               -- JSON; path of the picture below the folder
+  PRIMARY KEY (box, epoch, seq)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS gone (          -- seqs that will never come: thinned, purged, before our time
+  box TEXT NOT NULL, epoch TEXT NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL,
+  PRIMARY KEY (box, epoch, first, last)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS withdrawn (     -- pictures that must not be kept
+  box TEXT NOT NULL, epoch TEXT NOT NULL, seq INTEGER NOT NULL,
+  PRIMARY KEY (box, epoch, seq)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS box (
+  box TEXT PRIMARY KEY, epoch TEXT, online INTEGER NOT NULL, simulated INTEGER NOT NULL, version TEXT NOT NULL,
+  seen REAL NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS camera (
+  box TEXT NOT NULL, camera TEXT NOT NULL, state TEXT NOT NULL, received REAL NOT NULL,
+  PRIMARY KEY (box, camera)) WITHOUT ROWID;
+"""
+
+
+class Ranges:
+    """A set of whole numbers from 1 up, kept as disjoint inclusive ranges."""
+
+    def __init__(self) -> None:
+        self._firsts: list[int] = []
+        self._lasts: list[int] = []
+
+    @property
+    def highest(self) -> int:
+        """The greatest number in it; 0 if it is empty."""
+        return self._lasts[-1] if self._lasts else 0
+
+    def add(self, first: int, last: int) -> None:
+        """Put in all from *first* to *last*."""
+        first = max(first, 1)
+        if last < first:
+            return
+        low = bisect.bisect_left(self._lasts, first - 1)
+        high = bisect.bisect_right(self._firsts, last + 1)
+        if low < high:
+            first = min(first, self._firsts[low])
+            last = max(last, self._lasts[high - 1])
+        self._firsts[low:high] = [first]
+        self._lasts[low:high] = [last]
+
+    def gaps(self, limit: int) -> list[tuple[int, int]]:
+        """The first *limit* ranges that are missing below `highest`."""
+        found = []
+        before = 0
+        for first, last in zip(self._firsts, self._lasts, strict=True):
+            if first > before + 1:
+                found.append((before + 1, first - 1))
+                if len(found) == limit:
+                    break
+            before = last
+        return found
+
+    def missing(self) -> int:
+        """How many are missing below `highest`."""
+        kept = sum(last - first + 1 for first, last in zip(self._firsts, self._lasts, strict=True))
+        return self.highest - kept
+
+    def mark(self, limit: int) -> tuple[int, list[tuple[int, int]]]:
+        """A watermark of bounded size: with more than *limit* gaps it ends before the next one."""
+        gaps = self.gaps(limit + 1)
+        if len(gaps) <= limit:
+            return self.highest, gaps
+        return gaps[limit][0] - 1, gaps[:limit]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CameraSummary:
+    """The retained state of a camera, as it came."""
+
+    id: str
+    state: Json
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BoxSummary:
+    """What the hub has of a box."""
+
+    box: str
+    online: bool
+    simulated: bool
+    version: str
+    epoch: str | None
+    records: int
+    pictures: int
+    upto: int
+    missing: int
+    kinds: tuple[tuple[str, int], ...]
+    cameras: tuple[CameraSummary, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """What the hub has of all boxes."""
+
+    connected: bool
+    boxes: tuple[BoxSummary, ...] = ()
+    duplicates: int = 0
+    withdrawn: int = 0
+    faults: int = 0
+    last_fault: str = ""
+    failure: str = ""  # why the receiver gave up; "" = it did not
+
+    @property
+    def complete(self) -> bool:
+        """Nothing is missing and everything could be read."""
+        return not self.faults and not self.failure and not any(box.missing for box in self.boxes)
+
+
+@dataclass(slots=True)
+class _Box:
+    """A box as it is now; the disk has the same."""
+
+    epoch: str | None = None
+    online: bool = False
+    simulated: bool = False
+    version: str = ""
+    records: int = 0
+    pictures: int = 0
+    kinds: dict[str, int] = field(default_factory=dict)
+    cameras: dict[str, Json] = field(default_factory=dict)
+    unacked: int = 0
+    acked_at: float = -1e9
+    ack_due: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Came:
+    """One PUBLISH."""
+
+    topic: str
+    payload: bytes
+    properties: tuple[tuple[str, str], ...]
+
+
+_Key: TypeAlias = "tuple[str, str]"  # box, epoch
+
+
+class Receiver:
+    """Subscribes, commits, acknowledges. `start`, `stop`, `summary`: any thread."""
+
+    def __init__(
+        self,
+        *,
+        host: str,
+        port: int,
+        folder: Path,
+        clock: Clock,
+        tls: ssl.SSLContext | None = None,
+        on_change: Callable[[Summary], None] | None = None,
+    ) -> None:
+        """*folder* is made if it is not there; *on_change* is called from the receiver's thread and must not block."""
+        self._host = host
+        self._port = port
+        self._folder = folder
+        self._clock = clock
+        self._on_change = on_change
+        self._came: queue.Queue[_Came | None] = queue.Queue(WAITING_MESSAGES)
+        self._connected = threading.Event()
+        self._ever_connected = False
+        self._stopping = threading.Event()
+        self._stopped = False
+        self._changed_at = clock.now()
+        self._lock = threading.Lock()
+        self._summary = Summary(connected=False)
+
+        self._boxes: dict[str, _Box] = {}
+        self._ranges: dict[_Key, Ranges] = {}
+        self._duplicates = self._faults = self._withdrawn = 0
+        self._last_fault = ""
+        self._failure = ""
+        self._sql: sqlite3.Connection | None = None
+        self._client = self._new_client(tls)
+        self._thread = threading.Thread(target=self._work, name="receiver", daemon=True)
+
+    def __enter__(self) -> Receiver:
+        """Start."""
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop."""
+        self.stop()
+
+    def start(self) -> None:
+        """Open the folder and begin; keeps trying to connect. `OSError` or `sqlite3.Error` if the folder is unusable."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._sql = _open(self._folder / "hub.sqlite")
+        self._recall(self._sql)
+        self._tell()
+        self._thread.start()
+        self._client.connect_async(self._host, self._port, keepalive=30, clean_start=True)
+        self._client.loop_start()
+
+    def stop(self) -> None:
+        """Commit and acknowledge what has come, then close. Twice is harmless; blocks for some seconds at most."""
+        if self._stopped:
+            return
+        self._stopped = True
+        if self._thread.is_alive():
+            self._came.put(None)
+            self._thread.join(STOP_S)
+        self._stopping.set()
+        self._client.disconnect()
+        self._client.loop_stop()
+        if self._sql is not None and not self._thread.is_alive():
+            self._sql.close()
+
+    def order(self, box: str, leaf: str, token: bytes) -> None:
+        """Publish a signed order to *box* (its topic prefix): `policy` is retained, `command` is not."""
+        self._client.publish(f"{box}/{leaf}", token, qos=1, retain=leaf == "policy")
+
+    def summary(self) -> Summary:
+        """What has been committed so far."""
+        with self._lock:
+            return self._summary
+
+    @property
+    def ever_connected(self) -> bool:
+        """Whether the broker accepted us at least once."""
+        return self._ever_connected
+
+    def wait_stopped(self, within_s: float) -> bool:
+        """Wait until the receiver has given up, at most *within_s*; whether it has."""
+        return self._stopping.wait(within_s)
+
+    def quiet_for(self) -> float:
+        """Seconds since something new was committed (or since the start)."""
+        return self._clock.now() - self._changed_at
+
+    # ---- the library's thread ----
+
+    def _new_client(self, tls: ssl.SSLContext | None) -> Client:
+        client = Client(
+            CallbackAPIVersion.VERSION2, client_id=f"hub-{os.urandom(6).hex()}", protocol=MQTTv5
+        )
+        client.reconnect_delay_set(1, 5)  # one receiver, beside its broker: nobody to be polite to
+        if tls is not None:
+            client.tls_set_context(tls)
+        client.on_connect = lambda found, _u, _f, code, _p: self._on_connect(found, code.value)
+        client.on_disconnect = lambda _c, _u, _f, _code, _p: self._connected.clear()
+        client.on_message = lambda _c, _u, message: self._on_message(message)
+        return client
+
+    def _on_connect(self, client: Client, code: int) -> None:
+        if code == 0:
+            client.subscribe(ALL, options=SubscribeOptions(qos=1, noLocal=True))
+            self._connected.set()
+            self._ever_connected = True
+
+    def _on_message(self, message: MQTTMessage) -> None:
+        """Queue it; a full queue holds up the broker, which is what flow control is for."""
+        try:
+            topic = message.topic
+        except UnicodeDecodeError:
+            return
+        found: object = getattr(message.properties, "UserProperty", [])
+        pairs = found if isinstance(found, list) else []
+        properties = tuple((str(name), str(value)) for name, value in pairs)
+        came = _Came(topic, bytes(message.payload), properties)
+        while not self._stopping.is_set():
+            with contextlib.suppress(queue.Full):
+                self._came.put(came, timeout=ROUND_S)
+                return
+
+    # ---- own thread ----
+
+    def _work(self) -> None:
+        try:
+            if self._sql is not None:
+                self._serve(self._sql)
+        except Exception as error:  # noqa: BLE001 - the thread's top: what was not committed is not acknowledged
+            self._failure = f"{type(error).__name__}: {error}"
+            self._stopping.set()
+            self._tell()
+
+    def _serve(self, sql: sqlite3.Connection) -> None:
+        was_connected = False
+        while True:
+            came, ended = self._take()
+            if came:
+                self._commit(sql, came)
+            if self._connected.is_set() and not was_connected:
+                for (
+                    box
+                ) in self._boxes.values():  # a broker that lost its memory lost the watermarks too
+                    box.ack_due = box.epoch is not None
+            changed = bool(came) or self._connected.is_set() != was_connected
+            was_connected = self._connected.is_set()
+            self._acknowledge(all_now=ended)
+            if changed:
+                self._tell()
+            if ended:
+                return
+
+    def _take(self) -> tuple[list[_Came], bool]:
+        """What has come, as many as one commit is good for; and whether that was all."""
+        came: list[_Came] = []
+        with contextlib.suppress(queue.Empty):
+            item = self._came.get(timeout=TAKE_S)
+            while item is not None:
+                came.append(item)
+                if len(came) >= TAKE_MESSAGES:
+                    return came, False
+                item = self._came.get_nowait()
+            return came, True
+        return came, False
+
+    def _commit(self, sql: sqlite3.Connection, came: Sequence[_Came]) -> None:
+        """One transaction. Pictures are written and destroyed before its end: if it fails, all of it comes again."""
+        with sql:
+            for message in came:
+                self._receive(sql, message)
+
+    def _receive(self, sql: sqlite3.Connection, came: _Came) -> None:
+        found = wire.address(came.topic)
+        if found is None:
+            self._fault(came.topic, "not a topic of this contract")
+            return
+        box = wire.prefix(found.identity)
+        match found.leaf:
+            case "presence":
+                self._presence(sql, box, wire.arrived_presence(came.payload))
+            case "camera":
+                self._camera(sql, box, found.camera or "", came.payload)
+            case "live" | "history":
+                self._records(sql, found, wire.arrived_batch(came.payload, box))
+            case "snapshot":
+                picture = wire.arrived_snapshot(came.properties, came.payload, box)
+                if isinstance(picture, wire.Arrived) and picture.camera != found.camera:
+                    picture = wire.Fault("snapshot.subject: not the camera of the topic")
+                self._records(
+                    sql, found, picture if isinstance(picture, wire.Fault) else (picture,)
+                )
+            case _:
+                pass  # our own words, and replies
+
+    def _presence(
+        self, sql: sqlite3.Connection, box: str, told: wire.Presence | wire.Fault
+    ) -> None:
+        if isinstance(told, wire.Fault):
+            self._fault(box, told.why)
+            return
+        known = self._boxes.setdefault(box, _Box())
+        known.online, known.simulated, known.version = told.online, told.simulated, told.version
+        known.epoch = told.epoch or known.epoch
+        if told.online and told.epoch is not None:
+            known.ack_due, known.acked_at = True, -1e9  # it waits for our word
+            if told.oldest_seq is not None and told.oldest_seq > 1:
+                self._gone(sql, (box, told.epoch), [(1, told.oldest_seq - 1)])
+        sql.execute(
+            "INSERT OR REPLACE INTO box VALUES (?, ?, ?, ?, ?, ?)",
+            (box, known.epoch, told.online, told.simulated, told.version, self._clock.wall()),
+        )
+
+    def _camera(self, sql: sqlite3.Connection, box: str, camera: str, payload: bytes) -> None:
+        state: Json = None
+        with contextlib.suppress(ValueError, RecursionError):
+            state = json.loads(payload.decode()) if len(payload) <= wire.MAX_WORD_BYTES else None
+        if not isinstance(state, dict):
+            self._fault(f"{box}/camera/{camera}", "not a JSON object")
+            return
+        self._boxes.setdefault(box, _Box()).cameras[camera] = state
+        sql.execute(
+            "INSERT OR REPLACE INTO camera VALUES (?, ?, ?, ?)",
+            (box, camera, payload.decode(), self._clock.wall()),
+        )
+
+    def _records(
+        self,
+        sql: sqlite3.Connection,
+        address: wire.Address,
+        arrived: tuple[wire.Arrived, ...] | wire.Fault,
+    ) -> None:
+        box = wire.prefix(address.identity)
+        if isinstance(arrived, wire.Fault):
+            self._fault(f"{box}/{address.leaf}", arrived.why)
+            return
+        for record in arrived:
+            self._record(sql, address, box, record)
+
+    def _record(
+        self, sql: sqlite3.Connection, address: wire.Address, box: str, record: wire.Arrived
+    ) -> None:
+        key = (box, record.epoch)
+        known = self._boxes.setdefault(box, _Box())
+        known.epoch = known.epoch or record.epoch
+        known.ack_due = True
+        known.unacked += 1
+        path = self._keep_picture(sql, address, record)
+        inserted = sql.execute(
+            "INSERT OR IGNORE INTO record VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                *(box, record.epoch, record.seq, record.kind, int(record.rank), record.camera),
+                *(record.boot, record.at, record.time, record.trusted, address.lane),
+                *(self._clock.wall(), record.data, path),
+            ),
+        ).rowcount
+        if not inserted:
+            self._duplicates += 1
+            return
+        known.records += 1
+        known.pictures += path is not None
+        known.kinds[record.kind] = known.kinds.get(record.kind, 0) + 1
+        self._ranges.setdefault(key, Ranges()).add(record.seq, record.seq)
+        self._gone(sql, key, wire.accounted_for(record))
+        if record.kind == WITHDRAW:
+            self._withdraw(sql, box, record)
+
+    def _keep_picture(
+        self, sql: sqlite3.Connection, address: wire.Address, record: wire.Arrived
+    ) -> str | None:
+        """Write the picture, whole or not at all; its path below the folder. None: no picture, or a withdrawn one."""
+        if record.jpeg is None or record.camera is None:
+            return None
+        identity = address.identity
+        name = (wire.prefix(identity), record.epoch, record.seq)
+        held = "SELECT 1 FROM withdrawn WHERE box = ? AND epoch = ? AND seq = ?"
+        if sql.execute(held, name).fetchone() is not None:
+            return None
+        # Each part has been checked (wire.address, wire.arrived_snapshot): letters, digits and '-', no dots, no slashes.
+        day, clock = record.time.split("T")
+        relative = Path(
+            "pictures",
+            *(identity.kelurahan, identity.rw, identity.rt, identity.box, record.camera, day),
+            f"{clock[:8].replace(':', '')}-{record.epoch[:16]}-{record.seq}.jpg",
+        )
+        _write_whole(self._folder / relative, record.jpeg)
+        return str(relative)
+
+    def _withdraw(self, sql: sqlite3.Connection, box: str, record: wire.Arrived) -> None:
+        """A press reached back: destroy these pictures here, whether they have come or not yet."""
+        folder = self._folder.joinpath("pictures", *box.split("/")[2:])
+        for epoch, seq in _withdrawn(record.data):
+            name = (box, epoch, seq)
+            sql.execute("INSERT OR IGNORE INTO withdrawn VALUES (?, ?, ?)", name)
+            changed = sql.execute(
+                "UPDATE record SET picture = NULL WHERE box = ? AND epoch = ? AND seq = ? AND picture NOT NULL",
+                name,
+            ).rowcount
+            self._withdrawn += changed
+            self._boxes[box].pictures -= changed
+            # By its name, not by its row: a crash may have left the file without one.
+            for path in folder.glob(f"*/*/*-{epoch[:16]}-{seq}.jpg"):
+                path.unlink(missing_ok=True)
+
+    def _gone(self, sql: sqlite3.Connection, key: _Key, ranges: Iterable[tuple[int, int]]) -> None:
+        for first, last in ranges:
+            self._ranges.setdefault(key, Ranges()).add(first, last)
+            sql.execute("INSERT OR IGNORE INTO gone VALUES (?, ?, ?, ?)", (*key, first, last))
+
+    def _fault(self, place: str, why: str) -> None:
+        self._faults += 1
+        self._last_fault = f"{place[:200]}: {why}"
+
+    # ---- the watermark ----
+
+    def _acknowledge(self, *, all_now: bool) -> None:
+        """Publish what each box waits for: after the commit, never before."""
+        if not self._connected.is_set():
+            return
+        now = self._clock.now()
+        for name, box in self._boxes.items():
+            soon = all_now or box.unacked >= ACK_RECORDS or now - box.acked_at >= ACK_S
+            if not box.ack_due or box.epoch is None or not soon:
+                continue
+            upto, missing = self._ranges.setdefault((name, box.epoch), Ranges()).mark(MAX_RANGES)
+            payload = wire.watermark(box.epoch, upto, missing)
+            properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+            properties.ContentType = wire.JSON_CONTENT
+            self._client.publish(f"{name}/ack", payload, qos=1, retain=True, properties=properties)
+            box.ack_due, box.unacked, box.acked_at = False, 0, now
+
+    # ---- what is known ----
+
+    def _recall(self, sql: sqlite3.Connection) -> None:
+        """Read back what an earlier run committed."""
+        for box, epoch, online, simulated, version, _ in sql.execute("SELECT * FROM box"):
+            self._boxes[box] = _Box(
+                epoch=epoch, online=bool(online), simulated=bool(simulated), version=version
+            )
+        islands = (
+            "SELECT box, epoch, MIN(seq), MAX(seq) FROM (SELECT box, epoch, seq, seq - ROW_NUMBER() OVER "
+            "(PARTITION BY box, epoch ORDER BY seq) AS island FROM record) GROUP BY box, epoch, island "
+            "UNION ALL SELECT box, epoch, first, last FROM gone"
+        )
+        for box, epoch, first, last in sql.execute(islands):
+            self._ranges.setdefault((box, epoch), Ranges()).add(first, last)
+        counts = (
+            "SELECT box, kind, COUNT(*), COUNT(picture), MAX(epoch) FROM record GROUP BY box, kind"
+        )
+        for box, kind, records, pictures, epoch in sql.execute(counts):
+            known = self._boxes.setdefault(box, _Box(epoch=epoch))
+            known.kinds[kind] = records
+            known.records += records
+            known.pictures += pictures
+        for box, camera, state, _ in sql.execute("SELECT * FROM camera"):
+            self._boxes.setdefault(box, _Box()).cameras[camera] = json.loads(state)
+
+    def _tell(self) -> None:
+        before = self._summary
+        summary = Summary(
+            connected=self._connected.is_set(),
+            boxes=tuple(self._box_summary(name, box) for name, box in sorted(self._boxes.items())),
+            duplicates=self._duplicates,
+            withdrawn=self._withdrawn,
+            faults=self._faults,
+            last_fault=self._last_fault,
+            failure=self._failure,
+        )
+        with self._lock:
+            self._summary = summary
+        if summary != before:
+            self._changed_at = self._clock.now()
+            if self._on_change is not None:
+                self._on_change(summary)
+
+    def _box_summary(self, name: str, box: _Box) -> BoxSummary:
+        ranges = self._ranges.get((name, box.epoch or ""), Ranges())
+        return BoxSummary(
+            box=name,
+            online=box.online,
+            simulated=box.simulated,
+            version=box.version,
+            epoch=box.epoch,
+            records=box.records,
+            pictures=box.pictures,
+            upto=ranges.highest,
+            missing=ranges.missing(),
+            kinds=tuple(sorted(box.kinds.items())),
+            cameras=tuple(
+                CameraSummary(id=id_, state=state) for id_, state in sorted(box.cameras.items())
+            ),
+        )
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    sql = sqlite3.connect(path, check_same_thread=False)  # opened by `start`, used by one thread
+    sql.execute("PRAGMA journal_mode = WAL").fetchall()
+    sql.execute("PRAGMA synchronous = FULL").fetchall()
+    sql.executescript(_SCHEMA)
+    return sql
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    """The file is there with all of *content*, or not at all; on disk when this returns."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_suffix(".part")
+    with draft.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
+    handle = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _withdrawn(data: str) -> list[tuple[str, int]]:
+    """Which pictures a withdrawal names, as (epoch, seq); what cannot be read is left out."""
+    found: object = json.loads(data)
+    listed: object = found.get("pictures") if isinstance(found, dict) else None
+    pictures = []
+    for item in listed if isinstance(listed, list) else []:
+        if not isinstance(item, dict):
+            continue
+        epoch, seq = item.get("epoch"), str(item.get("seq"))
+        if wire.is_epoch(epoch) and seq.isascii() and seq.isdecimal() and len(seq) <= 19:
+            pictures.append((epoch, min(int(seq), wire.MAX_SEQ)))
+    return pictures
+
+
+# ---- orders, for tests and the demo ----
+
+
+def sign(claims: Json, private_key_pem: bytes) -> bytes:
+    """Claims as a compact JWS, signed with an Ed25519 key, as a box expects a policy or a command."""
+    from joserfc import jws  # noqa: PLC0415 - heavy, and only a hub that gives orders needs it
+    from joserfc.jwk import OKPKey  # noqa: PLC0415
+
+    key = OKPKey.import_key(private_key_pem)
+    text = json.dumps(claims, separators=(",", ":"))
+    return jws.serialize_compact({"alg": "Ed25519"}, text, key, algorithms=["Ed25519"]).encode()
+
+
+# ---- the command ----
+
+
+def main(argv: list[str]) -> int:
+    """`edge-agent hub`. Exit code: 0 complete; 1 something is missing or unreadable; 2 not started or never connected."""
+    options = _options(argv)
+    try:
+        tls = _tls(options)
+        receiver = Receiver(
+            host=options.host,
+            port=options.port,
+            folder=options.folder,
+            clock=SystemClock(),
+            tls=tls,
+        )
+        receiver.start()
+    except (OSError, sqlite3.Error, ValueError) as error:
+        print(f"edge-agent hub: {error}", file=sys.stderr)
+        return 2
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            _show(receiver, options)
+    finally:
+        receiver.stop()
+    summary = receiver.summary()
+    if options.once is not None:
+        _print(summary, as_json=options.json)
+    if summary.failure:
+        print(f"edge-agent hub: gave up: {summary.failure}", file=sys.stderr)
+    if not receiver.ever_connected:
+        print(
+            f"edge-agent hub: no broker answered at {options.host}:{options.port}", file=sys.stderr
+        )
+        return 2
+    return 0 if summary.complete else 1
+
+
+class _Options(argparse.Namespace):
+    host: str
+    port: int
+    folder: Path
+    ca: str | None
+    cert: str | None
+    key: str | None
+    once: float | None
+    json: bool
+
+
+def _options(argv: list[str]) -> _Options:
+    parser = argparse.ArgumentParser(
+        prog="edge-agent hub",
+        description="Receive what boxes send, commit it, acknowledge it. A reference for those who build the city's side.",
+        epilog="Exit codes: 0 complete; 1 something is missing or could not be read; 2 not started or never connected.",
+    )
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="the MQTT 5 broker (default: %(default)s)"
+    )
+    parser.add_argument("--port", type=int, default=0, help="default: 1883, or 8883 with --ca")
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        default=Path("hub"),
+        help="where to keep everything (default: ./%(default)s)",
+    )
+    parser.add_argument("--ca", metavar="PEM", help="CA of the broker: speak TLS")
+    parser.add_argument("--cert", metavar="PEM", help="client certificate of this receiver")
+    parser.add_argument("--key", metavar="PEM", help="its private key")
+    parser.add_argument(
+        "--once",
+        type=float,
+        nargs="?",
+        const=ONCE_S,
+        metavar="S",
+        help=f"stop when nothing new came for S seconds (default: {ONCE_S:.0f}), and say what there is",
+    )
+    parser.add_argument("--json", action="store_true", help="JSON lines instead of a table")
+    options = parser.parse_args(argv, namespace=_Options())
+    if not options.port:
+        options.port = 8883 if options.ca else 1883
+    return options
+
+
+def _tls(options: _Options) -> ssl.SSLContext | None:
+    """What --ca, --cert and --key ask for; `ValueError` or `OSError` names what is wrong."""
+    if options.ca is None:
+        if options.cert or options.key:
+            msg = "--cert and --key need --ca, the CA of the broker"
+            raise ValueError(msg)
+        return None
+    if bool(options.cert) != bool(options.key):
+        msg = "--cert and --key go together"
+        raise ValueError(msg)
+    context = ssl.create_default_context(cafile=options.ca)
+    if options.cert:
+        context.load_cert_chain(options.cert, options.key)
+    return context
+
+
+def _show(receiver: Receiver, options: _Options) -> None:
+    """Until it is told to stop, or (with --once) nothing new comes."""
+    if options.once is not None:
+        while receiver.quiet_for() < options.once and not receiver.wait_stopped(ROUND_S / 2):
+            pass
+    elif options.json:
+        shown = None
+        while not receiver.wait_stopped(ROUND_S):
+            summary = receiver.summary()
+            if summary != shown:
+                _print(summary, as_json=True)
+                shown = summary
+    else:
+        from rich.live import Live  # noqa: PLC0415 - a terminal only
+
+        with Live(_table(receiver.summary()), refresh_per_second=2) as live:
+            while not receiver.wait_stopped(ROUND_S):
+                live.update(_table(receiver.summary()))
+
+
+def _print(summary: Summary, *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(to_json(summary), separators=(",", ":")), flush=True)
+        return
+    from rich.console import Console  # noqa: PLC0415
+
+    Console().print(_table(summary))
+
+
+def to_json(summary: Summary) -> dict[str, Json]:
+    """A summary for machines; keys are stable."""
+    boxes: list[Json] = [
+        {
+            "box": box.box,
+            "online": box.online,
+            "simulated": box.simulated,
+            "version": box.version,
+            "epoch": box.epoch,
+            "records": box.records,
+            "pictures": box.pictures,
+            "upto": box.upto,
+            "missing": box.missing,
+            "kinds": dict(box.kinds),
+            "cameras": {camera.id: camera.state for camera in box.cameras},
+        }
+        for box in summary.boxes
+    ]
+    return {
+        "connected": summary.connected,
+        "complete": summary.complete,
+        "duplicates": summary.duplicates,
+        "withdrawn": summary.withdrawn,
+        "faults": summary.faults,
+        "last_fault": summary.last_fault,
+        "failure": summary.failure,
+        "boxes": boxes,
+    }
+
+
+def _table(summary: Summary) -> Table:
+    from rich.markup import escape  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+
+    state = "connected" if summary.connected else "not connected to the broker"
+    caption = f"{state} · {summary.duplicates} duplicates · {summary.withdrawn} withdrawn"
+    if summary.faults:
+        caption += f" · {summary.faults} unreadable, last: {summary.last_fault}"
+    table = Table(title="hub", caption=escape(caption), expand=True)
+    for column in ("box", "state", "records", "pictures", "missing", "camera", "gate", "notice"):
+        table.add_column(column, overflow="fold")
+    for box in summary.boxes:
+        words = [
+            escape(box.box.removeprefix(f"{wire.ROOT}/")),
+            ("online" if box.online else "offline") + (", simulated" if box.simulated else ""),
+            *map(str, (box.records, box.pictures, box.missing)),
+        ]
+        rows = [
+            [camera.id, _word(camera.state, "gate"), _word(camera.state, "notice")]
+            for camera in box.cameras
+        ] or [["", "", ""]]
+        for place, row in enumerate(rows):
+            table.add_row(*(words if place == 0 else [""] * len(words)), *map(escape, row))
+    return table
+
+
+def _word(state: Json, key: str) -> str:
+    """What a camera's state says under *key*, short and printable; a notice in two languages shows the English one."""
+    found = state.get(key) if isinstance(state, dict) else None
+    if isinstance(found, dict):
+        found = found.get("en")
+    text = "" if found is None else str(found)[:200]
+    return "".join(letter if letter.isprintable() else "?" for letter in text)

@@ -1,0 +1,207 @@
+"""Sentences for people: complete, in both languages, and never broken by what a camera or hub sends along."""
+
+from __future__ import annotations
+
+import re
+from string import Formatter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge_agent.core import words
+from edge_agent.core.gate import State
+from edge_agent.core.messages import FindingKey, Json
+from edge_agent.core.settings import CABLES
+from edge_agent.core.words import Sentence, notice, say
+
+CABLE: dict[str, Json] = {
+    "camera": "Gang Mawar",
+    "place": "tiang 3",
+    "length_m": 50.0,
+    "bring_m": 55,
+    "cable": "cat5e-outdoor",
+    "loop": "open",
+    "bring": ["55 m cat5e-outdoor", "RJ45 plugs"],
+    "detail": "",
+}
+
+
+def test_each_finding_has_its_words_in_both_languages():
+    assert set(words.WORDS) == set(FindingKey)
+    for key, sentence in words.WORDS.items():
+        assert sentence.id != sentence.en, key
+        fields = [
+            {name for _, name, _, _ in Formatter().parse(text) if name}
+            for text in (sentence.id, sentence.en)
+        ]
+        assert fields[0] == fields[1], key
+
+
+@pytest.mark.parametrize("key", list(FindingKey))
+def test_a_sentence_says_what_was_seen_what_it_means_and_what_to_do(key):
+    said = say(key, CABLE)
+    for text in (said.id, said.en):
+        assert len(re.findall(r"[.:;](?= |$)", text)) >= 3, text
+        assert 60 < len(text) < 420, text
+        assert text.endswith(".")
+        assert "  " not in text
+        assert "{" not in text
+        assert " ." not in text
+
+
+@pytest.mark.parametrize(
+    "key", [key for key in FindingKey if key.name.startswith(("CAMERA_", "VIEW_", "CABLE_"))]
+)
+def test_what_concerns_a_camera_names_it(key):
+    said = say(key, CABLE)
+    assert "Gang Mawar" in said.id
+    assert "Gang Mawar" in said.en
+
+
+def test_a_cut_cable_is_a_work_order():
+    said = say(FindingKey.CABLE_OPEN, CABLE)
+    assert said.id == (
+        "Kabel ke Gang Mawar di tiang 3 putus atau tercabut. Bawa 55 m kabel Cat5e luar ruang, konektor RJ45, "
+        "sepasang balun video, 1 steker ujung untuk kabel pengawas, tang krimping, penguji kabel dan tangga. "
+        "Jangan bawa pulang kamera; biarkan di tempatnya, kami yang datang."
+    )
+    assert said.en == (
+        "The cable to Gang Mawar at tiang 3 is cut or unplugged. Bring 55 m of outdoor Cat5e cable, RJ45 plugs, "
+        "a pair of video baluns, 1 end plug for the supervised pair, a crimping tool, a cable tester and a ladder. "
+        "Do not take the camera home; leave it, we come."
+    )
+
+
+@pytest.mark.parametrize(
+    ("length_m", "bring_m"), [(50, 55), (50.0, 55), (51, 60), (2, 5), (100, 110), (37.5, 45)]
+)
+def test_the_slack_is_reckoned_if_nobody_did(length_m, bring_m):
+    evidence = {key: value for key, value in CABLE.items() if key != "bring_m"} | {
+        "length_m": length_m
+    }
+    assert f"Bring {bring_m} m of" in say(FindingKey.CABLE_OPEN, evidence).en
+
+
+@pytest.mark.parametrize("length_m", [None, 0, -5, "50", True, float("nan"), float("inf"), 10**400])
+def test_a_length_that_is_none_sends_nobody_with_a_wrong_cable(length_m):
+    evidence: dict[str, Json] = {"camera": "Gang Mawar", "length_m": length_m}
+    assert (
+        "Bring (measure first) m of cable of the same kind"
+        in say(FindingKey.CABLE_OPEN, evidence).en
+    )
+
+
+@pytest.mark.parametrize("cable", list(CABLES))
+def test_each_cable_that_a_box_may_have_has_a_name_and_plugs(cable):
+    said = say(FindingKey.CABLE_OPEN, CABLE | {"cable": cable})
+    assert cable not in said.id
+    assert re.search(r"konektor (RJ45|BNC)", said.id)
+    assert re.search(r"(RJ45|BNC) plugs", said.en)
+
+
+def test_a_cable_of_an_unknown_kind_is_named_as_it_is():
+    assert (
+        "55 m of cat5e, plugs for it" in say(FindingKey.CABLE_OPEN, CABLE | {"cable": "cat5e"}).en
+    )
+
+
+@pytest.mark.parametrize(
+    "key", [FindingKey.CABLE_OPEN, FindingKey.CABLE_CAMERA_TAKEN, FindingKey.VIEW_FOREIGN]
+)
+def test_nobody_is_left_to_take_a_camera_home(key):
+    said = say(key, CABLE)
+    assert "Jangan bawa pulang kamera" in said.id
+    assert "Do not take the camera home" in said.en
+
+
+def test_a_detail_stands_in_brackets():
+    said = say(FindingKey.HUB_UNREACHABLE, {"detail": "connection refused"})
+    assert said.en.startswith("The city's hub cannot be reached (connection refused). ")
+    assert say(FindingKey.HUB_UNREACHABLE, {}).en.startswith("The city's hub cannot be reached. ")
+    said = say(FindingKey.ORDER_REFUSED, {"leaf": "policy", "why": "expired"})
+    assert "was refused (policy) (expired)." in said.en
+    assert "(81.5 °C)" in say(FindingKey.BOX_HOT, {"celsius": 81.5}).id
+    assert "(900 MB)" in say(FindingKey.BOX_DISK_LOW, {"free_mb": 900}).en
+    assert "(93 %)" in say(FindingKey.BOX_MEMORY_LOW, {"used_percent": 93}).en
+    assert "some 7.2 %" in say(FindingKey.VIEW_MOVED, {"percent_of_width": 7.2}).en
+
+
+def test_what_came_from_outside_is_cut_and_tamed():
+    said = say(
+        FindingKey.CAMERA_NONSENSE,
+        {"camera": "Gate", "detail": "\x1b[31m{camera}\r\n" + "x" * 1000},
+    )
+    assert "\x1b" not in said.en
+    assert "\n" not in said.en
+    assert "{camera}" in said.en
+    assert len(said.en) < 600
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
+    max_leaves=5,
+)
+
+
+@given(
+    st.sampled_from(list(FindingKey)),
+    st.dictionaries(
+        st.sampled_from([*words._FALLBACK, *words._BRACKETS, "detail", "length_m", "x"]), JSON
+    ),
+)
+def test_no_evidence_breaks_a_sentence(key, evidence):
+    said = say(key, evidence)
+    for text in (said.id, said.en):
+        assert text.isprintable()
+        assert len(text) < 420 + 6 * words.DETAIL_MAX
+
+
+# ---- notices ----
+
+
+def test_residents_come_first_then_the_city_then_the_truth():
+    faults = [FindingKey.CAMERA_NO_ANSWER]
+    assert notice(gate="private", suspended=True, findings=faults) == Sentence(
+        "Kamera dimatikan warga", "Switched off by residents"
+    )
+    assert notice(gate="closed", suspended=True, findings=faults) == words.SUSPENDED
+    assert notice(gate="open", suspended=True, findings=[]) == words.SUSPENDED
+    assert notice(gate="open", suspended=False, findings=[FindingKey.VIEW_BLURRED]) == words.LIVE
+    assert notice(gate="closed", suspended=False, findings=faults) == words.FAULT
+    assert notice(gate="held", suspended=False, findings=[FindingKey.CABLE_OPEN]) == words.FAULT
+    assert notice(gate="held", suspended=False, findings=[FindingKey.VIEW_FOREIGN]) == words.HELD
+    assert (
+        notice(gate="held", suspended=False, findings=[FindingKey.CABLE_CAMERA_TAKEN]) == words.HELD
+    )
+    assert notice(gate="held", suspended=False, findings=[]) == words.CHECKING
+
+
+@given(st.sampled_from(State), st.booleans(), st.lists(st.sampled_from(FindingKey), max_size=5))
+def test_live_is_only_said_of_an_open_gate_and_every_state_has_a_reason(gate, suspended, findings):
+    said = notice(gate=gate.value, suspended=suspended, findings=findings)
+    assert said.id
+    assert said.en
+    if said == words.LIVE:
+        assert gate is State.OPEN
+        assert not suspended
+    if said == words.SUSPENDED:
+        assert suspended
+    if said == words.FAULT:
+        assert findings
+
+
+def test_the_public_never_reads_what_was_seen_in_a_home():
+    for said in (
+        words.PRIVATE,
+        words.SUSPENDED,
+        words.LIVE,
+        words.CHECKING,
+        words.HELD,
+        words.FAULT,
+        words.OUTAGE,
+    ):
+        assert not re.search(r"rumah|home|kabel|cable|password", f"{said.id} {said.en}")

@@ -1,0 +1,420 @@
+"""The reference receiver and the link, against real brokers: everything once, nothing unacknowledged lost."""
+
+from __future__ import annotations
+
+import json
+import queue
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge_agent.clock import SystemClock
+from edge_agent.core import wire
+from edge_agent.core.messages import (
+    Command,
+    Connect,
+    Disconnect,
+    Event,
+    Fetch,
+    HubMessage,
+    Rank,
+    Send,
+    Settle,
+)
+from edge_agent.core.settings import Hub, Identity, Settlement
+from edge_agent.core.uplink import Link, Uplink
+from edge_agent.hub import HubLink
+from edge_agent.receiver import Ranges, Receiver, Summary, main, to_json
+from edge_agent.shutter import Shutter
+from tests.support.broker import Mosquitto, iotcore, mosquitto, needs_mosquitto
+from tests.support.outbox import Outbox
+
+IDENTITY = Identity(kelurahan="kuningan", rw="rw-03", rt="rt-02", box="box-1")
+NAME = wire.prefix(IDENTITY)
+WAIT_S = 30.0
+
+
+class Box:
+    """The product's uplink and link around a journal in memory; the test's thread is the owner thread."""
+
+    def __init__(self, port: int, settle: Settlement = Settlement.WATERMARK) -> None:
+        self.clock = SystemClock()
+        self.events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self.shutter = Shutter()
+        self.outbox = Outbox()
+        self.uplink = Uplink(
+            IDENTITY,
+            settle=settle,
+            loopback=True,
+            boot="boot-1",
+            version="0",
+            simulated=True,
+            random=lambda: 0.05,
+        )
+        self.link = HubLink(
+            Hub(host="127.0.0.1", port=port, tls=None),
+            IDENTITY,
+            shutter=self.shutter,
+            post=self.events.put,
+            clock=self.clock,
+            secret=lambda ref: "",
+            simulated=True,
+        )
+        self.seen: list[Event] = []
+
+    def __enter__(self) -> Box:
+        self.link.__enter__()
+        self.tell(self.outbox.committed())
+        self.perform(self.uplink.start(self.clock.now()))
+        return self
+
+    def __exit__(self, *why: object) -> None:
+        self.perform(self.uplink.stop(self.clock.now()))
+        self.link.close()
+
+    def tell(self, event: Event) -> None:
+        at = self.clock.now()
+        self.seen.append(event)
+        if isinstance(event, HubMessage):
+            mark = wire.ack(event.payload)
+            if isinstance(mark, wire.Watermark):
+                self.perform(self.uplink.on(mark, at))
+            return
+        self.perform(self.uplink.on(event, at))
+
+    def perform(self, commands: list[Command]) -> None:
+        for command in commands:
+            match command:
+                case Fetch():
+                    self.events.put(self.outbox.fetch(command))
+                case Settle():
+                    self.outbox.settle(command)
+                case Connect():
+                    self.link.connect(command)
+                case Disconnect():
+                    self.link.disconnect(command)
+                case Send():
+                    self.link.send(command)
+                case _:
+                    raise AssertionError(command)
+
+    def open(self, *cameras: str) -> None:
+        self.shutter.open_for(frozenset(cameras), press=self.shutter.presses)
+        self.perform(self.uplink.set_open_cameras(frozenset(cameras), self.clock.now()))
+
+    def until(self, there: Callable[[], object], what: str) -> None:
+        """Run the loop until *there*; a story that does not get there in time has failed."""
+        deadline = time.monotonic() + WAIT_S
+        while not there():
+            assert time.monotonic() < deadline, f"{what}: {self.uplink.status()}"
+            try:
+                self.tell(self.events.get(timeout=0.05))
+            except queue.Empty:
+                if self.clock.now() >= self.uplink.deadline():
+                    self.perform(self.uplink.tick(self.clock.now()))
+
+    def settled(self) -> bool:
+        return not self.outbox.kept
+
+
+@contextmanager
+def receiver(port: int, folder: Path) -> Iterator[Receiver]:
+    with Receiver(host="127.0.0.1", port=port, folder=folder, clock=SystemClock()) as found:
+        yield found
+
+
+def rows(folder: Path) -> list[tuple[str, int]]:
+    with sqlite3.connect(folder / "hub.sqlite") as sql:
+        found = sql.execute("SELECT epoch, seq FROM record ORDER BY epoch, seq").fetchall()
+    sql.close()
+    return found
+
+
+def wait_for(there: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + WAIT_S
+    while not there():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.02)
+
+
+@pytest.fixture(params=["mosquitto", "iotcore"])
+def port(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[int]:
+    if request.param == "iotcore":
+        with iotcore(tmp_path / "broker") as found:
+            yield found
+    else:
+        pytest.importorskip("paho")
+        with mosquitto(tmp_path / "broker") as broker:
+            yield broker.port
+
+
+# ---- stories on real brokers ----
+
+
+@pytest.mark.broker
+@pytest.mark.enable_socket
+def test_everything_reaches_the_hub_once_and_is_then_forgotten(port: int, tmp_path: Path) -> None:
+    with receiver(port, tmp_path / "hub") as hub, Box(port) as box:
+        for number in range(700):
+            box.outbox.put(rank=Rank.AUDIT if number % 50 == 0 else Rank.METRIC)
+        for _ in range(5):
+            box.outbox.picture("gate")
+        box.tell(box.outbox.committed())
+        box.open("gate")
+        box.until(box.settled, "history settled")
+        fresh = box.outbox.put("gate.changed", rank=Rank.STATE)
+        box.tell(box.outbox.committed())
+        box.until(box.settled, "live settled")
+        found = hub.summary().boxes[0]
+        assert (found.records, found.pictures, found.missing) == (706, 5, 0)
+        assert found.upto == fresh.seq
+        assert hub.summary().complete
+        assert hub.summary().duplicates == 0
+    assert rows(tmp_path / "hub") == sorted(box.outbox.accepted)
+    pictures = sorted((tmp_path / "hub" / "pictures").rglob("*.jpg"))
+    assert len(pictures) == 5
+    assert "kuningan/rw-03/rt-02/box-1/gate/2023-11-14" in str(pictures[0])
+
+
+@needs_mosquitto
+@pytest.mark.broker
+@pytest.mark.enable_socket
+def test_a_broker_killed_for_a_while_costs_nothing(tmp_path: Path) -> None:
+    broker = Mosquitto(tmp_path / "broker").start()
+    try:
+        with receiver(broker.port, tmp_path / "hub") as hub, Box(broker.port) as box:
+            box.open("gate", "bridge")
+            for _ in range(400):
+                box.outbox.put()
+            box.outbox.picture("gate")
+            box.tell(box.outbox.committed())
+            box.until(lambda: box.outbox.settled, "some are settled")
+            broker.kill()
+            for number in range(900):
+                box.outbox.put(rank=Rank.AUDIT if number % 9 == 0 else Rank.METRIC)
+            box.outbox.picture("bridge")
+            box.tell(box.outbox.committed())
+            box.until(lambda: box.uplink.status().link is Link.WAITING, "the loss is seen")
+            broker.start()
+            box.until(box.settled, "all settled after the broker came back")
+            wait_for(lambda: hub.summary().boxes[0].records == 1302, "the hub has all")
+            assert hub.summary().boxes[0].missing == 0
+            assert box.uplink.findings() == frozenset()
+        assert rows(tmp_path / "hub") == sorted(box.outbox.accepted)
+    finally:
+        broker.kill()
+
+
+@needs_mosquitto
+@pytest.mark.broker
+@pytest.mark.enable_socket
+def test_a_hub_that_was_away_gets_what_it_missed_and_does_not_get_it_twice(tmp_path: Path) -> None:
+    with mosquitto(tmp_path / "broker") as broker, Box(broker.port) as box:
+        with receiver(broker.port, tmp_path / "hub"):
+            for _ in range(100):
+                box.outbox.put()
+            box.tell(box.outbox.committed())
+            box.until(box.settled, "first hundred")
+        box.outbox.put()
+        box.tell(box.outbox.committed())
+        box.until(box.uplink.findings, "nobody listens")
+        assert [trouble.key.value for trouble in box.uplink.findings()] == ["hub_nobody_listens"]
+        assert len(box.outbox.kept) == 1
+    with receiver(broker_port := broker.port, tmp_path / "unused"):
+        pass
+    assert broker_port
+
+
+@needs_mosquitto
+@pytest.mark.broker
+@pytest.mark.enable_socket
+def test_a_hub_with_a_lost_disk_asks_again_for_what_it_lacks(tmp_path: Path) -> None:
+    """Its watermark is of our epoch, but has holes: they are filled from the journal as far as that has them."""
+    with mosquitto(tmp_path / "broker") as broker:
+        with receiver(broker.port, tmp_path / "hub") as hub, Box(broker.port) as box:
+            box.outbox.put()
+            box.outbox.put("privacy.purged", rank=Rank.AUDIT, data=b'{"ranges":[[1,1]]}')
+            del box.outbox.kept[1]
+            box.tell(box.outbox.committed())
+            box.until(box.settled, "settled over a declared gap")
+            assert hub.summary().boxes[0].missing == 0
+            assert hub.summary().boxes[0].records == 1
+
+
+@needs_mosquitto
+@pytest.mark.broker
+@pytest.mark.enable_socket
+def test_pictures_withdrawn_by_a_press_are_destroyed_at_the_hub(tmp_path: Path) -> None:
+    folder = tmp_path / "hub"
+    with mosquitto(tmp_path / "broker") as broker:
+        with receiver(broker.port, folder) as hub, Box(broker.port) as box:
+            box.open("gate")
+            kept, doomed = box.outbox.picture("gate"), box.outbox.picture("gate")
+            box.tell(box.outbox.committed())
+            box.until(box.settled, "two pictures")
+            late = doomed.seq + 2  # withdrawn before it arrives
+            listed = [{"epoch": doomed.epoch, "seq": str(seq)} for seq in (doomed.seq, late)]
+            data = json.dumps({"pictures": listed}).encode()
+            box.outbox.put("privacy.withdraw", rank=Rank.AUDIT, data=data)
+            box.tell(box.outbox.committed())
+            box.until(box.settled, "the withdrawal")
+            assert box.outbox.picture("gate").seq == late
+            box.tell(box.outbox.committed())
+            box.until(box.settled, "the late one")
+            assert hub.summary().withdrawn == 1
+            assert hub.summary().boxes[0].pictures == 1
+    names = [path.name for path in (folder / "pictures").rglob("*.jpg")]
+    assert len(names) == 1
+    assert names[0].endswith(f"-{kept.seq}.jpg")
+
+
+@needs_mosquitto
+@pytest.mark.broker
+@pytest.mark.enable_socket
+def test_a_press_stops_pictures_that_were_already_handed_to_the_link(tmp_path: Path) -> None:
+    with mosquitto(tmp_path / "broker") as broker:
+        with receiver(broker.port, tmp_path / "hub") as hub, Box(broker.port) as box:
+            box.open("gate")
+            box.until(lambda: box.uplink.status().link is Link.UP, "up")
+            box.shutter.press()  # the core has not heard of it yet
+            box.outbox.picture("gate")
+            box.outbox.put()
+            box.tell(box.outbox.committed())
+            box.until(lambda: len(box.outbox.kept) == 1, "the record is settled, the picture kept")
+            assert hub.summary().boxes[0].pictures == 0
+
+
+@needs_mosquitto
+@pytest.mark.broker
+@pytest.mark.enable_socket
+def test_by_the_brokers_word_a_record_is_forgotten_without_a_watermark(tmp_path: Path) -> None:
+    with mosquitto(tmp_path / "broker") as broker:
+        with receiver(broker.port, tmp_path / "hub"), Box(broker.port, Settlement.BROKER) as box:
+            for _ in range(300):
+                box.outbox.put()
+            box.tell(box.outbox.committed())
+            box.until(box.settled, "settled")
+
+
+@needs_mosquitto
+@pytest.mark.broker
+@pytest.mark.enable_socket
+def test_what_was_committed_is_known_after_a_restart(tmp_path: Path) -> None:
+    with mosquitto(tmp_path / "broker") as broker:
+        with receiver(broker.port, tmp_path / "hub") as hub, Box(broker.port) as box:
+            box.open("gate")
+            box.outbox.picture("gate")
+            state = wire.camera_state(IDENTITY, "gate", {"gate": "open", "notice": {"en": "ok"}})
+            box.perform(box.uplink.publish_state(state, box.clock.now()))
+            for _ in range(10):
+                box.outbox.put()
+            box.tell(box.outbox.committed())
+            box.until(lambda: box.settled() and hub.summary().boxes[0].cameras, "settled")
+            before = hub.summary()
+        with receiver(broker.port, tmp_path / "hub") as hub:
+            again = hub.summary().boxes[0]
+    assert (again.records, again.pictures, again.upto) == (11, 1, 11)
+    assert again.kinds == before.boxes[0].kinds
+    assert again.cameras == before.boxes[0].cameras
+
+
+@needs_mosquitto
+@pytest.mark.broker
+@pytest.mark.enable_socket
+def test_hostile_messages_are_counted_and_harm_nothing(tmp_path: Path) -> None:
+    folder = tmp_path / "hub"
+    with mosquitto(tmp_path / "broker") as broker, receiver(broker.port, folder) as hub:
+        wait_for(lambda: hub.summary().connected, "connected")
+        client = hub._client
+        for leaf, payload in (
+            ("live", b"\xff\xfe"),
+            ("live", b"[1]"),
+            ("live", b"[" * 100_000),
+            ("camera/x", b"[]"),
+            ("presence", b'{"v":2}'),
+            ("snapshot/live/gate", b"no attributes"),
+            ("nonsense/with/levels", b""),
+        ):
+            client.publish(f"{NAME}/{leaf}", payload, qos=1)
+        client.publish("cctv/v1/../../etc/x/live", b"[]", qos=1)
+        wait_for(lambda: hub.summary().faults == 0 or True, "")
+        with Box(broker.port) as box:
+            box.outbox.put()
+            box.tell(box.outbox.committed())
+            box.until(box.settled, "an honest record")
+    assert rows(folder) == [("epoch-1", 1)]
+    assert not (folder / "pictures").exists()
+
+
+@pytest.mark.broker
+@pytest.mark.enable_socket
+def test_the_command_says_what_it_has_and_ends(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with iotcore(tmp_path / "broker") as port:
+        code = main(["--port", str(port), "--folder", str(tmp_path / "hub"), "--once", "1", "--json"])
+    told = json.loads(capsys.readouterr().out)
+    assert code == 0
+    assert told["connected"] is True
+    assert told["boxes"] == []
+
+
+@pytest.mark.enable_socket
+def test_the_command_says_that_no_broker_answers(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = main(["--port", "1", "--folder", str(tmp_path / "hub"), "--once", "0.3"])
+    told = capsys.readouterr()
+    assert code == 2
+    assert "no broker answered at 127.0.0.1:1" in told.err
+
+
+def test_the_command_names_what_is_wrong_with_its_options(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--folder", str(tmp_path), "--cert", "x"]) == 2
+    assert "--ca" in capsys.readouterr().err
+    (tmp_path / "file").write_text("")
+    assert main(["--folder", str(tmp_path / "file")]) == 2
+    assert "file" in capsys.readouterr().err
+
+
+# ---- ranges ----
+
+
+@given(st.lists(st.tuples(st.integers(1, 60), st.integers(0, 8)), max_size=30))
+def test_ranges_are_a_set_of_numbers(parts: list[tuple[int, int]]) -> None:
+    ranges, model = Ranges(), set[int]()
+    for first, more in parts:
+        ranges.add(first, first + more)
+        model.update(range(first, first + more + 1))
+    highest = max(model, default=0)
+    gaps = {seq for low, high in ranges.gaps(1000) for seq in range(low, high + 1)}
+    assert ranges.highest == highest
+    assert gaps == set(range(1, highest)) - model
+    assert ranges.missing() == len(gaps)
+
+
+@given(st.sets(st.integers(1, 200), max_size=80), st.integers(1, 5))
+def test_a_bounded_watermark_never_claims_what_is_missing(kept: set[int], limit: int) -> None:
+    ranges = Ranges()
+    for seq in kept:
+        ranges.add(seq, seq)
+    upto, missing = ranges.mark(limit)
+    lost = {seq for low, high in missing for seq in range(low, high + 1)}
+    assert len(missing) <= limit
+    assert set(range(1, upto + 1)) - lost <= kept
+    assert lost.isdisjoint(kept)
+
+
+def test_a_summary_is_complete_only_without_gaps_and_faults() -> None:
+    assert Summary(connected=True).complete
+    assert not Summary(connected=True, faults=1).complete
+    assert not Summary(connected=True, failure="disk full").complete
+    assert to_json(Summary(connected=False))["boxes"] == []
