@@ -110,6 +110,21 @@ class _Heard:
     lost: tuple[int, str, bool] | None = None  # (code, text, was it the server's DISCONNECT)
 
 
+class _Context(ssl.SSLContext):
+    """Remembers the socket it wrapped last: the library leaves it open if the handshake fails."""
+
+    last: ssl.SSLSocket | None = None
+
+    def wrap_socket(self, *arguments: object, **named: object) -> ssl.SSLSocket:
+        self.last = super().wrap_socket(*arguments, **named)  # type: ignore[arg-type]
+        return self.last
+
+    def close_last(self) -> None:
+        if self.last is not None:
+            self.last.close()
+            self.last = None
+
+
 def is_loopback(host: str) -> bool:
     """Whether *host* is this machine by its very name; nothing is looked up."""
     if host == "localhost":
@@ -204,7 +219,10 @@ class HubLink:
         with self._lock:
             self._closing = True
         self._wake()
-        if self._thread.is_alive() and self._thread is not threading.current_thread():
+        if self._thread.ident is None:  # never started
+            self._bell.close()
+            self._ring.close()
+        elif self._thread is not threading.current_thread():
             self._thread.join(CLOSE_S)
 
     def _give(self, job: _Job) -> None:
@@ -313,8 +331,9 @@ class HubLink:
                 local=True,
             )
         client = self._new_client(command.will)
-        if tls is not None:
-            client.tls_set_context(self._tls_context(tls))
+        context = None if tls is None else self._tls_context(tls)
+        if context is not None:
+            client.tls_set_context(context)
         try:
             client.connect(
                 host,
@@ -324,6 +343,8 @@ class HubLink:
                 properties=_connect_properties(),
             )
         except (OSError, ValueError) as error:
+            if context is not None:
+                context.close_last()
             raise _why_not(error, f"{host}:{port}", plain=tls is None) from error
         found = client.socket()
         if isinstance(found, socket.socket):
@@ -362,9 +383,10 @@ class HubLink:
         )
         return client
 
-    def _tls_context(self, tls: Tls) -> ssl.SSLContext:
+    def _tls_context(self, tls: Tls) -> _Context:
         try:
-            context = ssl.create_default_context(cafile=tls.ca_file)
+            context = _Context(ssl.PROTOCOL_TLS_CLIENT)  # checks the name and wants a certificate
+            context.load_verify_locations(cafile=tls.ca_file)
             context.minimum_version = ssl.TLSVersion.TLSv1_2
             # The key may be a systemd credential; OpenSSL wants a path. A memory file never touches a disk.
             key = os.memfd_create("client-key", os.MFD_CLOEXEC)

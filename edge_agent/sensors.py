@@ -26,7 +26,6 @@ from edge_agent.core.settings import Privacy, Run, SwitchKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from types import TracebackType
 
     from gpiozero import Factory
 
@@ -259,12 +258,7 @@ class Sensors:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._wake.set()
         if self._thread.ident is not None:

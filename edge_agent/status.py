@@ -37,7 +37,6 @@ from rich.text import Text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from types import TracebackType
 
     from rich.console import RenderableType
 
@@ -79,12 +78,7 @@ class StatusServer:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         listener, self._listener = self._listener, None
         if listener is None:
             return
@@ -189,15 +183,14 @@ def fetch(path: str) -> dict[str, object]:
 
 
 def _why_silent(error: OSError, path: str) -> str:
-    match error:
-        case FileNotFoundError():
-            return f"the agent is not running: there is no {path}; see: systemctl status edge-agent"
-        case ConnectionRefusedError():
-            return f"the agent is not running any more, its socket {path} is left over; see: systemctl status edge-agent"
-        case PermissionError():
-            return _how_to_join(path)
-        case TimeoutError():
-            return "the agent does not answer: it hangs or is overloaded; its watchdog restarts it within two minutes"
+    if isinstance(error, FileNotFoundError):
+        return f"the agent is not running: there is no {path}; see: systemctl status edge-agent"
+    if isinstance(error, ConnectionRefusedError):
+        return f"the agent is not running any more, its socket {path} is left over; see: systemctl status edge-agent"
+    if isinstance(error, PermissionError):
+        return _how_to_join(path)
+    if isinstance(error, TimeoutError):
+        return "the agent does not answer: it hangs or is overloaded; its watchdog restarts it within two minutes"
     return f"{path}: {error.strerror or error}"
 
 

@@ -55,7 +55,7 @@ NEAR_PX: Final = 4  # a bolted camera shakes by about 1 % of the width; more is 
 BACKGROUND_X: Final = 64
 BACKGROUND_Y: Final = 48
 OWN_PX: Final = 12  # around a true peak neighbours are high too: they are no background
-ELSEWHERE_Z: Final = 6.0  # of 12,000 places the best is 4 by chance and up to 5.3 in foreign streets and rooms
+ELSEWHERE_Z: Final = 6.0  # foreign rooms and streets reach that somewhere now and then, but never with a quarter of the tiles
 ELSEWHERE_SHARE: Final = 0.25
 
 TILES_X: Final = 8
@@ -83,8 +83,12 @@ STRUCTURE_MIN: Final = 0.08  # share of the picture above the floor: streets hav
 
 TOP_STRIP: Final = 0.13  # clock, name and logo: nearly every recorder writes there
 BORDER_PX: Final = 6
-HARD_RANGE: Final = 120  # black beside white within 3 pixels: an encoder draws so, a lens hardly ever
-HARD_DENSITY: Final = 0.35  # of an 11 x 11 neighbourhood: letters are dense, a roof against the sky is a line
+# Text is drawn: black beside white within 3 pixels (grey levels of difference), dense in an 11 x 11 neighbourhood, where a
+# roof against the sky is a line. Small or soft text has less contrast, and so have fences and windows: the widest search
+# is used that leaves the view enough to go by, since a missed letter costs more than a masked fence.
+TEXT_SEARCHES: Final = ((80, 0.45), (100, 0.40), (120, 0.35))  # contrast, share of the neighbourhood
+AMPLE_TILES: Final = 28
+AMPLE_CELLS: Final = 8
 OSD_MAX_SHARE: Final = 0.5  # more than this masked and the view is refused
 
 # ---- commissioning ----
@@ -96,7 +100,7 @@ MIN_TILES_BESIDE: Final = 12
 MIN_CELLS_BESIDE: Final = 5
 MAX_TILE_SHARE: Final = 0.4  # of all weight in one tile
 MIN_STEADY: Final = 0.35  # of the edges in a burst that keep their place; a view in motion has less
-COHERENT: Final = 0.5  # an edge pixel that agrees with itself in less than half of the burst is a leaf, a car, a person
+COHERENT: Final = 0.6  # an edge that is there, in one direction, in less than that share of a burst: a leaf, a car, a person
 
 NOISE_GREY: Final = 12.0  # change of a pixel of the 80 x 60 picture that is no noise
 _CHANGE_SIZE: Final = (80, 60)
@@ -212,18 +216,36 @@ def _crispness(grey: Grey, where: Mask) -> float:
     return float(np.abs(full - fine)[where].sum() / max(float(np.abs(fine - coarse)[where].sum()), 1.0))
 
 
-def _hard_text(grey: Grey) -> Mask:
-    """Where the picture is drawn rather than seen: dense full-contrast edges."""
+def _drawn(grey: Grey, search: tuple[int, float]) -> Mask:
+    """Where the picture is drawn rather than seen: dense edges of high contrast."""
+    contrast, share = search
     span = cv2.morphologyEx(grey, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
-    dense = cv2.boxFilter((span >= HARD_RANGE).astype(np.float32), -1, (11, 11)) > HARD_DENSITY
+    dense = cv2.boxFilter((span >= contrast).astype(np.float32), -1, (11, 11)) > share
     return np.asarray(dense, dtype=np.bool_)
 
 
-def _on_screen(frames: Sequence[Grey]) -> Mask:
+def _on_screen(frames: Sequence[Grey], search: tuple[int, float]) -> Mask:
     """Text and logos in pictures of one light: drawn, and in the same place in nearly all of them."""
-    often = np.mean([_hard_text(f) for f in frames], axis=0) >= 0.8
+    often = np.mean([_drawn(f, search) for f in frames], axis=0) >= 0.8
     joined = cv2.morphologyEx(often.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((9, 9), np.uint8))
     return np.asarray(cv2.dilate(joined, np.ones((13, 13), np.uint8)) > 0, dtype=np.bool_)
+
+
+def _counting(frames_by_light: Mapping[str, Sequence[Grey]], held: Mask) -> Mask:
+    """The pixels of *held* that count: what may be text in any light is left out, as generously as the view can afford."""
+    counts = held
+    for search in TEXT_SEARCHES:
+        counts = held.copy()
+        for frames in frames_by_light.values():
+            counts &= ~_on_screen(frames, search)
+        if any(_ample(_light(name, frames, counts)) for name, frames in frames_by_light.items()):
+            break
+    return counts
+
+
+def _ample(light: Light) -> bool:
+    tiles = _by_tile(np.abs(_map_of(light)) ** 2) > TILE_WEIGHT
+    return int(tiles.sum()) >= AMPLE_TILES and _cells_of(tiles) >= AMPLE_CELLS
 
 
 def _frame_mask() -> Mask:
@@ -312,9 +334,7 @@ def build(frames_by_light: Mapping[str, Sequence[Grey | None]]) -> References | 
             unusable = _unusable(frame, _describe(frame)[1], _frame_mask())
             if unusable is not None:
                 return Refusal(why=_UNUSABLE_WORDS[unusable])
-    counts = _frame_mask()
-    for frames in kept.values():
-        counts &= ~_on_screen(frames)
+    counts = _counting(kept, _frame_mask())
     lights = [_light(name, frames, counts) for name, frames in kept.items()]
     structures = [_structure(light, kept[light.name], counts) for light in lights]
     beside = any(s.tiles >= MIN_TILES and s.cells >= MIN_CELLS for s in structures)
@@ -331,9 +351,7 @@ def add_light(references: References, name: str, frames: Sequence[Grey | None]) 
     alone = build({name: kept})
     if isinstance(alone, Refusal) and alone.structure is None:
         return alone
-    counts = references.counts.copy()
-    if kept:
-        counts &= ~_on_screen(kept)
+    counts = _counting({name: kept}, references.counts) if kept else references.counts
     old = [_masked(light, counts) for light in references.lights if light.name != name]
     new = _light(name, kept, counts)
     why = _weakness(_structure(new, kept, counts), new, beside=bool(old))
@@ -370,8 +388,9 @@ _UNUSABLE_WORDS: Final = {
 def _light(name: str, frames: Sequence[Grey], counts: Mask) -> Light:
     described = np.stack([_describe(f)[0] for f in frames])
     mean = described.mean(axis=0)
-    effort = np.abs(described).mean(axis=0)
-    steady = np.abs(mean) >= COHERENT * np.maximum(effort, 1e-6)
+    magnitude = np.abs(described)
+    when_there = magnitude.sum(axis=0) / np.maximum((magnitude > 0).sum(axis=0), 1)
+    steady = np.abs(mean) >= COHERENT * np.maximum(when_there, 1e-6)
     held = np.where(steady & counts, mean, 0)
     where = np.abs(held) > 0.2
     crisp = float(np.median([_crispness(f, where) for f in frames]))
@@ -570,7 +589,7 @@ def _unusable(grey: Grey, strength: Floats, counts: Mask) -> Unusable | None:
         return Unusable.DARK
     if float((grey >= BLOWN_GREY).mean()) > BLOWN_SHARE:
         return Unusable.BLOWN
-    if float((strength > EDGE_FLOOR)[counts].mean()) < STRUCTURE_MIN:
+    if int((strength > EDGE_FLOOR)[counts].sum()) < STRUCTURE_MIN * max(int(counts.sum()), 1):
         return Unusable.COVERED
     return None
 

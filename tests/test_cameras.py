@@ -5,6 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
+import threading
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
@@ -13,6 +16,7 @@ import cv2
 import numpy as np
 import pytest
 
+from edge_agent import views, vision
 from edge_agent.cameras import Cameras
 from edge_agent.clock import SystemClock
 from edge_agent.core.messages import Cause, PictureTaken
@@ -43,6 +47,7 @@ def street(tmp_path_factory: pytest.TempPathFactory) -> Path:
     clips.make(folder / "main.h264")
     clips.make(folder / "main.h265")
     clips.make(folder / "sub.h264", width=320, height=240, frames=50)
+    clips.make(folder / "huge.h265", width=8192, height=4320, frames=1)
     return folder
 
 
@@ -104,6 +109,15 @@ def pictures(tmp_path: Path) -> Path:
     for number in range(3):
         (folder / f"{number}.jpg").write_bytes(jpeg(number))
     return folder
+
+
+def wait_for_pictures(
+    watcher: Watcher, *names: str, after: int, count: int = 1, within_s: float = 20
+) -> None:
+    watcher.wait(
+        lambda: all(len(watcher.pictures(n, after=after)) >= count for n in names),
+        within_s=within_s,
+    )
 
 
 def workers() -> list[int]:
@@ -218,9 +232,7 @@ def test_stop_silences_all_cameras_at_once_and_start_begins_a_new_generation(
     ):
         for generation in (1, 2):
             seen = len(watcher.events)
-            watcher.wait(
-                lambda: all(watcher.pictures(c, after=seen) for c in ("rtsp", "clip")), within_s=20
-            )
+            wait_for_pictures(watcher, "rtsp", "clip", after=seen)
             assert watcher.opened("rtsp")[-1].generation == generation
             began_at = clock.now()
             cameras.stop()
@@ -370,7 +382,7 @@ def test_a_recorder_that_refused_one_login_is_not_asked_again_by_the_other_chann
 ) -> None:
     asked: list[str] = []
 
-    def refuses(line: evil_servers.socket.socket, over: evil_servers.threading.Event) -> None:
+    def refuses(line: socket.socket, over: threading.Event) -> None:
         while True:
             question = evil_servers.question(line)
             if "Authorization" in question:
@@ -481,6 +493,19 @@ def test_lying_cameras_are_each_named_and_none_delays_a_healthy_one(
     assert watcher.longest_gap_s("fine") <= 1.0 + 0.5
 
 
+def test_video_that_would_fill_the_memory_is_refused_before_it_is_decoded(
+    street: Path, pictures: Path, watcher: Watcher
+) -> None:
+    with (
+        rtsp_server({"/a": street / "huge.h265"}) as server,
+        running(watcher, rtsp("huge", server.url("/a")), clip("clip", pictures)),
+    ):
+        watcher.wait(lambda: bool(watcher.lost("huge")), within_s=15)
+        assert watcher.lost("huge")[0].cause is Cause.TOO_LARGE
+        assert watcher.lost("clip") == []
+        assert watcher.longest_gap_s("clip") <= 1.0
+
+
 # ---- faults of the worker ----
 
 
@@ -521,9 +546,9 @@ def test_after_a_pause_of_the_worker_no_picture_from_before_it_is_passed_off_as_
         watcher.wait(lambda: clock.now() > until, within_s=7)
         seen = len(watcher.events)
         os.kill(worker, signal.SIGCONT)
-        watcher.wait(lambda: len(watcher.pictures("a", after=seen)) >= 3, within_s=15)
+        watcher.wait(lambda: len(watcher.pictures("a", after=seen)) >= 2, within_s=15)
         for picture in watcher.pictures("a", after=seen):
-            assert -0.1 <= server.age_s("/a", frame_number(picture), picture.taken_at) <= LATENCY_S
+            assert -0.5 <= server.age_s("/a", frame_number(picture), picture.taken_at) <= LATENCY_S
         assert watcher.opened("a")[-1].generation == 2
 
 
@@ -539,7 +564,7 @@ def test_a_camera_that_hangs_the_reader_twice_can_harm_only_itself(
         watcher.wait(lambda: len(workers()) == 2, within_s=45)
         assert [e.cause for e in watcher.lost("trap")] == [Cause.CRASHES]
         seen = len(watcher.events)
-        watcher.wait(lambda: len(watcher.pictures("clip", after=seen)) >= 30, within_s=25)
+        watcher.wait(lambda: len(watcher.pictures("clip", after=seen)) >= 16, within_s=15)
         assert watcher.longest_gap_s("clip", after=seen) <= 5.0
         assert watcher.lost("clip") == []
         cameras.stop()
@@ -553,18 +578,19 @@ def test_a_crash_is_laid_at_the_door_of_the_camera_whose_thread_it_was(
     with running(watcher, clip("good", pictures), clip("bad", pictures)):
         for generation in (1, 2):
             seen = len(watcher.events)
-            watcher.wait(
-                lambda: all(len(watcher.pictures(c, after=seen)) >= 3 for c in ("good", "bad")),
-                within_s=10,
-            )
+            wait_for_pictures(watcher, "good", "bad", after=seen, count=3)
             assert watcher.opened("good")[-1].generation == generation
             (worker,) = workers()
             newest_thread = max(int(entry.name) for entry in Path(f"/proc/{worker}/task").iterdir())
             signal_thread(worker, newest_thread, signal.SIGSEGV)
-            watcher.wait(lambda: worker not in workers(), within_s=5)
+            watcher.wait(partial(gone, worker), within_s=5)
         watcher.wait(lambda: len(workers()) == 2, within_s=10)
         assert {e.cause for e in watcher.lost("bad")} == {Cause.CRASHES}
         assert watcher.lost("good") == []
+
+
+def gone(worker: int) -> bool:
+    return worker not in workers()
 
 
 def signal_thread(process: int, thread: int, number: signal.Signals) -> None:
@@ -572,6 +598,35 @@ def signal_thread(process: int, thread: int, number: signal.Signals) -> None:
 
     tgkill = 234 if os.uname().machine == "x86_64" else 131
     assert ctypes.CDLL(None).syscall(tgkill, process, thread, int(number)) == 0
+
+
+# ---- views ----
+
+
+def test_a_view_commissioned_while_the_camera_runs_is_used_from_the_next_picture_on(
+    pictures: Path, tmp_path: Path, watcher: Watcher
+) -> None:
+    folder = tmp_path / "views"
+    folder.mkdir()
+    with Cameras(
+        (clip("clip", pictures),),
+        views_folder=str(folder),
+        secret=str,
+        post=watcher.post,
+        clock=SystemClock(),
+    ) as cameras:
+        cameras.start()
+        watcher.wait(lambda: bool(watcher.pictures("clip")), within_s=10)
+        assert watcher.pictures("clip")[-1].reading.view == ""
+        greys = [vision.scaled_grey(clips.frame(number, 640, 360)) for number in range(0, 50, 10)]
+        references = vision.build({"day": greys})
+        assert isinstance(references, vision.References), references
+        views.save(folder, "clip", references)
+        watcher.wait(
+            lambda: watcher.pictures("clip")[-1].reading.view == references.view, within_s=5
+        )
+        watcher.wait(lambda: watcher.pictures("clip")[-1].reading.score >= 1, within_s=5)
+        assert len(watcher.opened("clip")) == 1
 
 
 # ---- clips, and what cannot be had ----

@@ -601,7 +601,7 @@ def test_a_secret_of_somebody_else_says_who_may_not(tmp_path):
         ('a = "C:\\d"', "line 1", "single quotes"),
         (f"password = {SECRET}", "line 1", "quotes"),
         ("port 1883", "line 1", "key = value"),
-        ("a = 1 2", "line 1", "docs/box.example.toml"),
+        ("a = 1 2", "line 1", "box.example.toml"),
     ],
 )
 def test_broken_toml_names_line_column_and_a_plain_remedy(tmp_path, text, where, remedy):
@@ -630,7 +630,7 @@ def test_what_cannot_be_read_says_so_and_ends_with_2(tmp_path, capsys):
         (fifo, "not a file"),
         (tmp_path, "not a file"),
         (tmp_path / "gone.toml", "no such file"),
-        (tmp_path / "gone" / ("x" * 300), "correct the path"),
+        (tmp_path / ("x" * 300), "correct the path, or"),
         (Path("nul\0byte"), "no possible path"),
     ):
         assert main_check([str(path)]) == 2
@@ -791,3 +791,29 @@ def test_a_sound_file_with_one_value_changed_never_crashes_and_says_where(data):
         target = target[step]
     target[place[-1]] = value
     assert_settings_or_faults(document)
+
+
+def test_the_document_lists_every_key_of_every_table():
+    """What the reader knows is what it names when it meets a key that it does not know."""
+    tables = ("identity", "hub", "camera", "run", "privacy", "journal", "health", "paths")
+    document: dict[str, object] = {name: {"zzz": 1} for name in tables}
+    document |= {"camera": [{"zzz": 1}], "run": [{"zzz": 1}]}
+    with pytest.raises(ConfigError) as caught:
+        config.settings_from(document, name="box.toml", folder=EXAMPLE.parent)
+    known = {
+        re.sub(r"\[0\]", "", fault.where.removeprefix("box.toml: ")).removesuffix(
+            ".zzz"
+        ): fault.allowed.split(", ")
+        for fault in caught.value.faults
+        if fault.where.endswith(".zzz")
+    }
+    assert set(known) == set(tables)
+    text = (EXAMPLE.parent / "configuration.md").read_text(encoding="utf-8")
+    sections = dict(re.findall(r"(?ms)^## \[+(\w+)\]+.*?$(.*?)(?=^## |\Z)", text))
+    for table, keys in known.items():
+        listed = {
+            key
+            for row in re.findall(r"(?m)^\| (`[^|]*) \|", sections[table])
+            for key in re.findall(r"`(\w+)`", row)
+        }
+        assert listed == set(keys), table

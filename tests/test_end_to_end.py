@@ -47,7 +47,6 @@ class Listener:
     def __init__(self, port: int) -> None:
         self._lock = threading.Lock()
         self._seen: Counter[tuple[str, int]] = Counter()
-        self._pictures: list[tuple[float, str, int]] = []
         self._client = Client(CallbackAPIVersion.VERSION2, client_id="listener", protocol=MQTTv5)
         self._client.reconnect_delay_set(1, 1)
         self._client.on_connect = lambda client, *_: client.subscribe("cctv/#", qos=1)
@@ -64,11 +63,15 @@ class Listener:
             elif parts[6] == "snapshot":
                 told = dict(message.properties.UserProperty)  # type: ignore[attr-defined]
                 self._seen[told["epoch"], int(told["seq"])] += 1
-                self._pictures.append((time.monotonic(), parts[8], int(told["seq"])))
 
     def seen(self) -> set[tuple[str, int]]:
         with self._lock:
             return set(self._seen)
+
+    def twice(self) -> set[tuple[str, int]]:
+        """What came more than once."""
+        with self._lock:
+            return {name for name, times in self._seen.items() if times > 1}
 
     def close(self) -> None:
         self._client.disconnect()
@@ -184,3 +187,168 @@ def commission(box: Box) -> None:
     ]
     for one in at_work:
         assert one.child.wait(90) == 0, one.words()
+
+
+def test_outages_of_broker_agent_and_camera_cost_no_record_and_no_other_cameras_pictures(
+    street_on_real_parts: Street,
+) -> None:
+    street = street_on_real_parts
+    broker, hub, box = street.broker, street.hub, street.box
+    listener = Listener(broker.port)
+    try:
+        # A normal day.
+        box.run()
+        box.await_open(within_s=60)
+        await_that("two pictures of each camera at the hub", lambda: _each(hub, box, 2), within_s=40)
+
+        # The broker dies, and stays away until the journal holds news of every camera.
+        broker.kill()
+        await_that("the finding", lambda: (None, "hub_unreachable") in box.findings(), within_s=20)
+        waiting = _depth(box)
+        await_that("pictures that wait", lambda: _depth(box) >= waiting + 6, within_s=30)
+        assert set(box.gates().values()) == {"open"}, "an outage of the hub closed a gate"
+        broker.start()
+        await_that("the backlog at the hub", street.settled, within_s=60)
+        await_that("its end", lambda: (None, "hub_unreachable") not in box.findings(), within_s=10)
+
+        # The agent dies with records that the broker has and the hub has not acknowledged: they come twice.
+        assert hub.process is not None
+        assert box.agent is not None
+        hub.process.pause()
+        await_that("records without a word from the hub", lambda: _awaiting(box) >= 3, within_s=30)
+        killed_at = _now()
+        box.agent.kill()
+        box.run()
+        box.await_open(within_s=60)
+        restarted_by = _now()
+        hub.process.resume()
+        await_that("everything settled", street.settled, within_s=40)
+
+        # One camera goes silent: it answers nothing, and closes nothing.
+        before = {camera.id: len(hub.pictures(camera.id)) for camera in box.cameras}
+        street.h264.pause()
+        silent_at = _now()
+        await_that("a finding of that camera", lambda: _of_camera(box, "mawar"), within_s=30)
+        assert _of_camera(box, "mawar") <= {"camera_no_answer", "camera_stalled"}
+        await_that("pictures of the others", lambda: _more(hub, before, ("melati", "kenanga"), 3), within_s=30)
+        assert box.gates() == {"mawar": "closed", "melati": "open", "kenanga": "open"}
+        back_at = _now()
+        street.h264.resume()
+        box.await_open(within_s=90)
+        await_that("pictures of it", lambda: _more(hub, before, ("mawar",), 2), within_s=40)
+
+        # In good order, with nothing left to tell.
+        last = _last_seq(box)
+        assert box.agent.terminate() == 0
+        box.run()
+        await_that("everything settled", lambda: street.settled() and _last_seq(box) > last, within_s=40)
+        last = _last_seq(box)
+        await_that("the hub's commit", lambda: len(hub.records()) >= last, within_s=10)
+        assert box.agent.terminate() == 0
+        records = hub.records()
+        seen = listener.seen()
+    finally:
+        listener.close()
+
+    # Every record that was accepted is there, once.
+    assert len({record.epoch for record in records}) == 1, "the journal was made anew"
+    assert [record.seq for record in records][:last] == list(range(1, last + 1))
+    assert seen <= {(record.epoch, record.seq) for record in records}
+    moments = Counter((r.camera, r.boot, r.at) for r in records if r.kind == "snapshot")
+    assert set(moments.values()) == {1}, "one picture was accepted twice"
+    assert listener.twice(), "nothing was sent twice, so nothing shows that the hub keeps it once"
+
+    # The pictures are whole, and are those of their cameras.
+    sizes = {"mawar": (1080, 1920), "melati": (720, 1280), "kenanga": (720, 1280)}
+    for record in records:
+        if record.kind == "snapshot":
+            assert record.picture is not None
+            picture = cv2.imdecode(np.fromfile(hub.folder / record.picture, np.uint8), cv2.IMREAD_COLOR)
+            assert picture is not None
+            assert picture.shape[:2] == sizes[str(record.camera)]
+    files = list((hub.folder / "pictures").rglob("*.jpg"))
+    assert len(files) == sum(record.kind == "snapshot" for record in records)
+
+    # Nobody paused but for the agent's own restart, and the silent camera for its silence.
+    for camera in ("mawar", "melati", "kenanga"):
+        for start, end in _pauses(records, camera, longer_than_s=2 * PERIOD_S):
+            excused = start <= restarted_by and end >= killed_at
+            if camera == "mawar":
+                excused = excused or (start <= back_at and end >= silent_at)
+            assert excused, f"{camera} gave no picture from {start:.1f} to {end:.1f}"
+
+    # Findings came once and went once in each life of the agent.
+    first, second, *_ = _lives(records)
+    assert _stories(first, but={"privacy_no_switch"}) == {(None, "hub_unreachable"): ["opened", "closed"]}
+    story = _stories(second, but={"privacy_no_switch"})
+    assert story.keys() == {("mawar", "camera_no_answer")} or story.keys() == {
+        ("mawar", "camera_stalled"),
+        ("mawar", "camera_no_answer"),
+    }
+    assert set(map(tuple, story.values())) == {("opened", "closed")}
+
+    # The password is in no log and in no command line.
+    assert LOGIN[1] not in (box.folder / "agent.log").read_text()
+
+
+def _now() -> float:
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def _part(box: Box, name: str, key: str) -> int:
+    part = (box.status() or {}).get(name)
+    found = part.get(key) if isinstance(part, dict) else None
+    return found if isinstance(found, int) else 0
+
+
+def _depth(box: Box) -> int:
+    return _part(box, "journal", "depth")
+
+
+def _awaiting(box: Box) -> int:
+    return _part(box, "uplink", "awaiting")
+
+
+def _last_seq(box: Box) -> int:
+    return _part(box, "uplink", "last_seq")
+
+
+def _each(hub: Hub, box: Box, count: int) -> bool:
+    return all(len(hub.pictures(camera.id)) >= count for camera in box.cameras)
+
+
+def _more(hub: Hub, before: dict[str, int], cameras: Sequence[str], count: int) -> bool:
+    return all(len(hub.pictures(camera)) >= before[camera] + count for camera in cameras)
+
+
+def _of_camera(box: Box, camera: str) -> set[str]:
+    return {key for owner, key in box.findings() if owner == camera and key.startswith("camera_")}
+
+
+def _pauses(records: Sequence[AtHub], camera: str, *, longer_than_s: float) -> list[tuple[float, float]]:
+    taken = sorted(r.at for r in records if r.kind == "snapshot" and r.camera == camera)
+    assert len(taken) > 5
+    pairs = zip(taken, taken[1:], strict=False)
+    return [(start, end) for start, end in pairs if end - start > longer_than_s]
+
+
+def _lives(records: Sequence[AtHub]) -> list[list[AtHub]]:
+    """The records of each life of the agent: each begins by saying so."""
+    lives: list[list[AtHub]] = []
+    for record in records:
+        if record.kind == "agent.started":
+            lives.append([])
+        if lives:
+            lives[-1].append(record)
+    return lives
+
+
+def _stories(records: Sequence[AtHub], *, but: set[str]) -> dict[tuple[str | None, str], list[str]]:
+    """What became of each finding, in order."""
+    found: dict[tuple[str | None, str], list[str]] = {}
+    for record in records:
+        word, _, what = record.kind.partition(".")
+        key = str(record.data.get("key"))
+        if word == "finding" and key not in but:
+            found.setdefault((record.camera, key), []).append(what)
+    return found

@@ -74,8 +74,8 @@ class Rtsp:
         except Trouble as trouble:
             stream.close()
             if trouble.cause is Cause.STALLED:  # the camera itself may know better why
-                pace.step()
-                probe.describe(self._url, self._login, self._clock)
+                with slot.login():
+                    probe.describe(self._url, self._login, self._clock)
             raise
         finally:
             stream.close()

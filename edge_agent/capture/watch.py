@@ -22,6 +22,9 @@ from edge_agent.vision import Eye, Grey, References
 
 _BACKOFF_MAX_S: Final = 60.0
 _GOOD_FOR_S: Final = 60.0  # so much good video makes the next trouble a first one
+# Key pictures come in a beat of their own. When it equals the period, jitter of milliseconds would skip every other one.
+_EARLY_MAX_S: Final = 0.25
+_EARLY_SHARE: Final = 0.1
 _LOCKED_OUT_S: Final = 15 * 60.0
 _NOT_ASKED: Final = (
     "its host refused a login; it is left alone for 15 minutes, lest it locks the account"
@@ -95,7 +98,7 @@ class Pace:
 
     def due(self, at: float) -> bool:
         """Whether what arrives *at* was waited for."""
-        return at >= self._due_at
+        return at >= self._due_at - min(_EARLY_MAX_S, _EARLY_SHARE * self._period_s)
 
     def taken(self, at: float) -> None:
         """A picture was taken; the next one is a period later, and none is made up for."""
@@ -153,10 +156,8 @@ class Slot:
         """
         lock = self._host.ailing if self.ailing else self._host.healthy
         self._pace.step_since = None
-        with lock:
+        with lock, self._heeding_refusals():
             self._pace.step()
-            if self._clock.now() < self._host.locked_until:
-                raise Trouble(Cause.UNAUTHORISED, _NOT_ASKED)
             yield
 
     @contextlib.contextmanager
@@ -167,7 +168,21 @@ class Slot:
                 yield
                 self._host.proved = True
                 return
-        yield
+        with self._heeding_refusals():
+            yield
+
+    @contextlib.contextmanager
+    def _heeding_refusals(self) -> Iterator[None]:
+        # Noted before the turn is given back: the next in line must not ask too.
+        if self._clock.now() < self._host.locked_until:
+            raise Trouble(Cause.UNAUTHORISED, _NOT_ASKED)
+        try:
+            yield
+        except Trouble as trouble:
+            if trouble.cause is Cause.UNAUTHORISED:
+                self._host.proved = False
+                self._host.locked_until = self._clock.now() + _LOCKED_OUT_S
+            raise
 
 
 class _Host:
@@ -176,11 +191,6 @@ class _Host:
         self.ailing = threading.Lock()
         self.proved = False
         self.locked_until = 0.0
-
-    def refused(self, until: float) -> None:
-        """It refused a login: leave it alone."""
-        self.proved = False
-        self.locked_until = until
 
 
 class Hosts:
@@ -258,8 +268,6 @@ class Watch:
             pass
         except Trouble as trouble:
             self._lost(trouble)
-            if trouble.cause is Cause.UNAUTHORISED and trouble.detail != _NOT_ASKED:
-                self._host.refused(self._clock.now() + _LOCKED_OUT_S)
         self.pace.rest(self._pause_s())
 
     def _pace_login(self) -> None:

@@ -198,9 +198,7 @@ class Agent:
             case LinkUp():
                 said: list[Command] = [Say(level=Level.INFO, text="hub connected")]
                 return said + self._uplink.on(event, at)
-            case LinkDown():
-                return self._link_down(event, at=at)
-            case Fetched() | Delivered() | NotSent():
+            case LinkDown() | Fetched() | Delivered() | NotSent():
                 return self._uplink.on(event, at)
             case Purged():
                 return self._purged(event, at=at)
@@ -322,14 +320,6 @@ class Agent:
         return out
 
     # -- hub --
-
-    def _link_down(self, event: LinkDown, *, at: float) -> list[Command]:
-        said: list[Command] = []
-        if event.key is not None and not self._findings.has(event.key):
-            said = [
-                Say(level=Level.WARNING, text=f"hub lost cause={event.key.value} {event.detail}")
-            ]
-        return said + self._uplink.on(event, at)
 
     def _hub_message(self, event: HubMessage, *, at: float) -> list[Command]:
         if event.leaf != "ack":
@@ -546,7 +536,9 @@ class Agent:
             out.append(Keep(record=record))
             came = record.kind == "finding.opened"
             level = Level.WARNING if came else Level.INFO
-            out.append(Say(level=level, text=f"{record.kind} key={record.data['key']}"))
+            detail = wanted.get(FindingKey(record.data["key"]), {}).get("detail", "")
+            text = f"{record.kind} key={record.data['key']} {detail}".rstrip()
+            out.append(Say(level=level, text=text))
         return out
 
     def _finding_json(self, finding: Finding) -> dict[str, Json]:

@@ -189,6 +189,7 @@ class _Queue:
     after: int = 0
     more: bool = False
     blocked_until: float = -math.inf
+    nobody: bool = False  # blocked because nobody listened: any word of the hub ends that
 
 
 @dataclass(slots=True)
@@ -976,6 +977,7 @@ class Uplink:
         if code == NOBODY:
             self._nobody.add(topic)
             self._put_back(parcel, at + NOBODY_S)
+            self._queue(parcel.lane, parcel.camera).nobody = True
         elif code == PAYLOAD_INVALID:
             self._park(parcel, at + REFUSED_S, alone=True)
         else:
@@ -1083,6 +1085,9 @@ class Uplink:
         else:
             self._ignored = ""
         self._ack_by = -math.inf
+        for queue in self._queues.values():
+            if queue.nobody:
+                queue.nobody, queue.blocked_until = False, -math.inf
         if self._ignored:
             return []
         ranges = self._ledger.hub_says(mark, at)

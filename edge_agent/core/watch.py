@@ -220,6 +220,10 @@ class Watch:
         wrong = any(has(key, self.camera.id) for key in _PERSISTENT_VIEW_KEYS)
         return False if wrong else None
 
+    @property
+    def _shown_since_open(self) -> bool:
+        return self.last_released_at is not None and self.last_released_at >= self.gate.since
+
     # -- inside --
 
     def _wanted_s(self) -> float:
@@ -229,8 +233,10 @@ class Watch:
 
     def _pace(self, *, at: float) -> list[Command]:
         """Ask for pictures as often as the gate needs them; a command only on change."""
-        if self.gate.is_open:
+        if self.gate.is_open and self._shown_since_open:
             period_s = min(self._wanted_s(), CHECK_PERIOD_MAX_S)
+        elif self.gate.is_open:
+            period_s = VERIFY_PERIOD_S  # the street has been dark: close the first bracket soon
         elif at - self._broken_at < PATIENT_AFTER_S:
             period_s = VERIFY_PERIOD_S
         else:
@@ -288,18 +294,21 @@ class Watch:
                 wanted.pop(key, None)
             elif self._findings.has(key, self.camera.id):
                 wanted.setdefault(key, {})
-        news = self._findings.set_only(wanted, VIEW_KEYS, at=at, camera=self.camera.id)
-        return [Keep(record=record) for record in news]
+        return self._tell(self._findings.set_only(wanted, VIEW_KEYS, at=at, camera=self.camera.id))
+
+    def _tell(self, news: list[Record]) -> list[Command]:
+        """Each finding that came or went is a record and a line."""
+        out: list[Command] = []
+        for record in news:
+            came = record.kind == "finding.opened"
+            text = f"{record.kind} id={self.camera.id} key={record.data['key']}"
+            out.append(Keep(record=record))
+            out.append(Say(level=Level.WARNING if came else Level.INFO, text=text))
+        return out
 
     def _cable(self, wanted: dict[FindingKey, dict[str, Json]], *, at: float) -> list[Command]:
         among = frozenset({FindingKey.CABLE_OPEN, FindingKey.CABLE_UNREADABLE})
-        news = self._findings.set_only(wanted, among, at=at, camera=self.camera.id)
-        out: list[Command] = []
-        for record in news:
-            out.append(Keep(record=record))
-            text = f"cable {record.kind} id={self.camera.id} key={record.data['key']}"
-            out.append(Say(level=Level.WARNING, text=text))
-        return out
+        return self._tell(self._findings.set_only(wanted, among, at=at, camera=self.camera.id))
 
     def _move(self, cause: gates.Cause, *, at: float) -> list[Command]:
         moved = self.gate.move(cause, at=at)

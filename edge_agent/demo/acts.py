@@ -33,7 +33,7 @@ _SOON_S: Final = 20.0
 _ARRIVE_S: Final = 30.0
 _AT_ONCE_S: Final = 2.0
 
-_SUSPENDED_S: Final = 8.0
+_SUSPENDED_S: Final = 6.0
 # Enough to see that it is not by chance.
 _HOME_PICTURES: Final = 3
 _OUTAGE_PICTURES: Final = 6
@@ -250,7 +250,6 @@ def at_home(stage: Stage) -> list[Check]:
         _hub_heard(stage, "finding.opened", hero, "view_foreign"),
         within_s=_ARRIVE_S,
     )
-    _watch_the_room(stage)
     stage.take_home_with_text(hero)
     stage.tell("street", "the room again, under the camera's own on-screen text")
     _watch_the_room(stage)
@@ -332,6 +331,7 @@ def _outage(stage: Stage) -> list[Check]:
     first, number = _last_seq(stage) + 1, len(stage.kept())
     stage.line.cut()
     stage.tell("street", "the line to the city breaks, without a word")
+    stage.until("the broker speaks its last will", stage.city.is_offline, within_s=_SOON_S)
     stage.until("the box has noticed", _link_is(stage, "waiting", "connecting"), within_s=_SOON_S)
     stage.until(
         "pictures wait in the journal",

@@ -42,7 +42,7 @@ from edge_agent.demo.city import City
 from edge_agent.demo.evidence import What, labels_in
 from edge_agent.demo.facts import Facts
 from edge_agent.demo.lens import Lens
-from edge_agent.demo.street import Films, Line, Photographs, Shown
+from edge_agent.demo.street import Broker, Films, Line, Photographs, Shown
 from edge_agent.demo.view import Board, CameraNow, Thumb, View
 from edge_agent.simulate import Street
 from edge_agent.vision import Refusal
@@ -120,7 +120,8 @@ class Stage:
         lasting.mkdir(parents=True, exist_ok=True)
         self.journal_folder = lasting / "journal"
         stack.enter_context(_log_to(lasting / "edge-agent.log"))
-        self.line = stack.enter_context(Line(self.folder))
+        broker = stack.enter_context(Broker(self.folder))
+        self.line = stack.enter_context(Line(broker.port))
         key = OKPKey.generate_key("Ed25519")
         key_file = self.folder / "hub-orders.pem"
         key_file.write_bytes(key.as_pem(private=False))
@@ -131,7 +132,7 @@ class Stage:
         self._commission()
         self.city = stack.enter_context(
             City(
-                port=self.line.port,
+                port=broker.port,
                 folder=lasting / "hub",
                 identity=IDENTITY,
                 key_pem=key.as_pem(private=True),
@@ -189,7 +190,7 @@ class Stage:
         """As a technician does at the pole, from recorded pictures."""
         burst = self.folder / "commissioning"
         burst.mkdir()
-        for camera, jpegs in self._photographs.streets.items():
+        for camera, jpegs in self._photographs.commissioning.items():
             paths = [burst / f"{camera}-{number:02d}.jpg" for number in range(len(jpegs))]
             for path, jpeg in zip(paths, jpegs, strict=True):
                 path.write_bytes(jpeg)
@@ -334,8 +335,8 @@ class Stage:
             oldest_s=status["journal"]["oldest_age_s"].maybe_number(),
             cameras=cameras,
             hub_online=city.presence(),
-            hub_records=city.record_count(),
-            hub_pictures=city.picture_count(),
+            hub_records=len(city.records()),
+            hub_pictures=sum(city.pictures_of(name) for name in self.cameras),
             work_orders=city.work_orders(),
             taken=self._taken_thumb(),
             received=self._received_thumb(),
@@ -359,9 +360,8 @@ class Stage:
     def _taken_thumb(self) -> Thumb:
         hero = self.cameras[0]
         shown = [one for one in self.films.taken() or () if one.label.camera == hero]
-        before = self.films.before(hero)
-        grey = shown[-1].grey if shown and before not in {"nothing"} else None
-        return Thumb(line=f"before {hero} hangs: {before}", grey=grey)
+        grey = shown[-1].grey if shown and not self.films.is_dark(hero) else None
+        return Thumb(line=f"{hero} looks at: {self.films.before(hero)}", grey=grey)
 
     def _received_thumb(self) -> Thumb:
         hero = self.cameras[0]

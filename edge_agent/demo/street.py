@@ -1,8 +1,8 @@
-"""The street of the demo: what hangs before each camera, and the broker that stands for the line to the city.
+"""The street of the demo: what hangs before each camera, the broker, and the line that leads to it.
 
 Promises: a camera's folder changes in one step, so its reader sees the old pictures or the new ones, never a mixture; each
-picture carries a label of its own (evidence.py), so that it can be found again wherever it went; the broker listens on
-loopback only.
+picture carries a label of its own (evidence.py), so that it can be found again wherever it went; broker and line
+listen on loopback only.
 Not its job: the switch, the loops and the lamps (simulate.py), the story (acts.py).
 """
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _LOOPBACK: Final = "127.0.0.1"
 _PORT_TRIES: Final = 5
+_CHUNK_BYTES: Final = 64 * 1024
 # rumqttd's own form of configuration. 4 MB take the largest batch of the contract.
 _BROKER: Final = """\
 id = 0
@@ -108,6 +109,10 @@ class Films:
         """In words, what hangs before *camera*."""
         return self._before[camera]
 
+    def is_dark(self, camera: str) -> bool:
+        """Whether nothing hangs before *camera*."""
+        return self.path_of(camera).readlink() == self._dark
+
     def taken(self) -> tuple[Shown, ...] | None:
         """Every picture that was read so far; None where the kernel does not count."""
         read = self._lens.taken()
@@ -131,26 +136,55 @@ class Films:
         os.replace(beside, self.path_of(camera))
 
 
-class Line:
-    """The embedded broker. `cut` and `mend` stop and start it at the same port; a context manager."""
+class Broker:
+    """The embedded broker, in a process of its own that ends with this one. A context manager."""
 
     def __init__(self, folder: Path) -> None:
         self._config = folder / "broker.toml"
         self.port = 0
         self._broker: Rumqttd | None = None
 
-    def __enter__(self) -> Line:
+    def __enter__(self) -> Broker:
         for left in reversed(range(_PORT_TRIES)):
             self.port = _free_port()
             self._config.write_text(_BROKER.format(address=f"{_LOOPBACK}:{self.port}"))
+            self._broker = Rumqttd(config_path=str(self._config))
             try:
-                self.mend()
-            except OSError:
+                self._broker.start()
+            except OSError:  # somebody else was quicker to take the port
                 if not left:
                     raise
             else:
-                return self
-        raise AssertionError("the last try either returned or raised")
+                break
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        fault: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._broker is not None:
+            self._broker.stop()
+
+
+class Line:
+    """The line from the box to the broker: hands on bytes, until it is cut. A context manager.
+
+    `cut` and `mend` may be called from any thread; while it is cut, its port refuses.
+    """
+
+    def __init__(self, broker_port: int) -> None:
+        self._broker_port = broker_port
+        self._lock = threading.Lock()
+        self._ends: set[socket.socket] = set()
+        self._door: socket.socket | None = None
+        self._threads: list[threading.Thread] = []
+        self.port = 0
+
+    def __enter__(self) -> Line:
+        self.mend()
+        return self
 
     def __exit__(
         self,
@@ -159,17 +193,66 @@ class Line:
         trace: TracebackType | None,
     ) -> None:
         self.cut()
-
-    def cut(self) -> None:
-        """The line breaks without a word: every connection is gone, and nobody answers."""
-        broker, self._broker = self._broker, None
-        if broker is not None:
-            broker.stop()
+        for thread in self._threads:
+            thread.join()
 
     def mend(self) -> None:
-        """It is back, and remembers nothing. OSError if its port was taken meanwhile."""
-        self._broker = Rumqttd(config_path=str(self._config))
-        self._broker.start()
+        """Take calls, at the same port as ever. OSError if somebody took it meanwhile."""
+        door = socket.create_server((_LOOPBACK, self.port))
+        self.port = int(door.getsockname()[1])
+        with self._lock:
+            self._door = door
+        self._begin(self._take_calls, door)
+
+    def cut(self) -> None:
+        """Break it without a word: every connection is gone, and nobody answers. Twice is harmless."""
+        with self._lock:
+            door, self._door = self._door, None
+            ends, self._ends = self._ends, set()
+        for end in (*ends, *((door,) if door is not None else ())):
+            _end(end)
+
+    def _take_calls(self, door: socket.socket) -> None:
+        with door:
+            while True:
+                try:
+                    box, _ = door.accept()
+                    broker = socket.create_connection((_LOOPBACK, self._broker_port))
+                except OSError:
+                    return  # cut
+                with self._lock:
+                    mended = self._door is door
+                    if mended:
+                        self._ends |= {box, broker}
+                if not mended:
+                    box.close()
+                    broker.close()
+                    return
+                self._begin(self._hand_on, box, broker)
+                self._begin(self._hand_on, broker, box)
+
+    def _hand_on(self, one: socket.socket, other: socket.socket) -> None:
+        with one:
+            try:
+                while data := one.recv(_CHUNK_BYTES):
+                    other.sendall(data)
+            except OSError:
+                pass  # cut, or the other side is gone
+            _end(one)
+            _end(other)
+
+    def _begin(self, work: Callable[..., None], *ends: socket.socket) -> None:
+        thread = threading.Thread(target=work, args=ends, name="line", daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+
+def _end(end: socket.socket) -> None:
+    """Wake whoever waits on it; its own thread closes it."""
+    try:
+        end.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        pass  # it was over already
 
 
 def _free_port() -> int:
@@ -180,8 +263,12 @@ def _free_port() -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Photographs:
-    """What is shipped: of each camera its street, and rooms, plain and under the first camera's on-screen text."""
+    """What is shipped: of each camera its street, and rooms, plain and under the first camera's on-screen text.
+
+    `commissioning` is what a technician would record of each view, one picture each; `streets` is the film that plays.
+    """
 
     streets: Mapping[str, tuple[bytes, ...]]
+    commissioning: Mapping[str, tuple[bytes, ...]]
     rooms: tuple[bytes, ...]
     rooms_with_text: tuple[bytes, ...]

@@ -159,7 +159,8 @@ class Lines:
 
     def act(self, title: Title) -> None:
         """A headline and the caption."""
-        self._console.print(f"\n[b]Act {title.number} of {title.of}: {title.name}[/b]\n  {title.caption}")
+        self._console.print(f"\n[b]Act {title.number} of {title.of}: {title.name}[/b]")
+        self._console.print(title.caption, style="italic", soft_wrap=True)
 
     def say(self, at_s: float, who: str, text: str) -> None:
         """One line."""

@@ -57,6 +57,7 @@ YOUNG_S: Final = 600.0  # the longest time that a press reaches back (settings.P
 _APPLICATION: Final = 0x4A524E4C  # "JRNL" in the file's header: whose file this is
 _VERSION: Final = 1
 _PAGE: Final = 4_096
+_LARGEST_WRITE: Final = 2_250_000  # twice a batch of 1 MB, and the pages of the trees
 PICTURES: Final = (
     16  # shelves from here on hold one camera's pictures; below, the shelf is the rank
 )
@@ -112,9 +113,7 @@ _TO_PURGE: Final = (
     "SELECT seq, boot, at, wall_s, camera FROM record"
     " WHERE shelf >= 16 AND boot = ? AND at >= ? ORDER BY at, seq"
 )
-_TO_THIN: Final = (
-    "SELECT seq, boot, at, wall_s FROM record WHERE shelf = ? AND seq > ? ORDER BY seq LIMIT ?"
-)
+_TO_THIN: Final = "SELECT seq, boot, at, wall_s, bytes FROM record WHERE shelf = ? AND seq > ? ORDER BY seq LIMIT ?"
 QUERIES: Final[Mapping[str, tuple[str, Mapping[str, int] | Sequence[int]]]] = {
     "audit or one camera": (_ON_SHELF, {"shelf": 0, "after": 0, "upto": 1, "limit": 1}),
     "others": (_OTHERS, {"after": 0, "upto": 1, "limit": 1}),
@@ -170,10 +169,10 @@ class Store:
         self._pictures: dict[int, int] | None = None  # how many on each shelf; None = to be counted
         self._thinned_upto: dict[int, int] = {}  # per shelf: how far this pass of thinning came
         log_pages = max(16, min(1_000, limits.quota_bytes // 32 // _PAGE))
-        # The log outgrows its checkpoint by what one transaction writes; a batch is about 1 MB.
-        self._log_room = 2 * log_pages * _PAGE + 250_000
+        self._slack_pages = limits.quota_bytes // 512 // _PAGE
+        # The log outgrows its checkpoint by what one transaction writes: a batch, and zeros over what went for it.
+        self._log_room = (log_pages + self._slack_pages) * _PAGE + _LARGEST_WRITE
         self._limit_pages = max(0, limits.quota_bytes - self._log_room) // _PAGE
-        self._slack_pages = self._limit_pages // 512
         self._open(log_pages)
         self._load()
         self._inode = self._inode_now()
@@ -399,33 +398,39 @@ class Store:
         """Delete records of *ranks*, the first of these first, until *pages* are free or none is left."""
         tombstones: list[Row] = []
         for rank in ranks:
-            while self._room_pages() < pages:
-                camera, marks = self._victims(rank)
+            while (short := pages - self._room_pages()) > 0:
+                camera, marks = self._victims(rank, short)
                 if not marks:
                     break
                 self._delete(marks)
                 tombstones.append(self._thinned(Gap.of(marks), rank, camera))
         return tombstones
 
-    def _victims(self, rank: Rank) -> tuple[str | None, list[Mark]]:
+    def _victims(self, rank: Rank, pages: int) -> tuple[str | None, list[Mark]]:
         """The next few records of *rank* to go; pictures: every second of a span, from the camera that has most.
 
         A pass goes from a camera's oldest to its newest and then starts over, so that all of it is thinned evenly.
         """
         if rank is not Rank.PICTURE:
-            return None, self._marks(int(rank), 0, THIN_RECORDS)
+            return None, [mark for mark, _ in self._span(int(rank), 0, THIN_RECORDS)]
         counts = self._picture_counts()
         shelf = max(counts, key=lambda key: counts[key], default=None)
         if shelf is None:
             return None, []
         camera = self._cameras.get(shelf - PICTURES)
         if counts[shelf] < 3:  # nothing is left to halve anywhere
-            return camera, self._marks(shelf, 0, 1)
-        span = self._marks(shelf, self._thinned_upto.get(shelf, 0), THIN_PICTURES)
+            return camera, [mark for mark, _ in self._span(shelf, 0, 1)]
+        span = self._span(shelf, self._thinned_upto.get(shelf, 0), THIN_PICTURES)
         if len(span) < 3:
-            span = self._marks(shelf, 0, THIN_PICTURES)
-        self._thinned_upto[shelf] = span[-1].seq or 0
-        return camera, span[1:-1:2]
+            span = self._span(shelf, 0, THIN_PICTURES)
+        victims: list[Mark] = []
+        for mark, size in span[1:-1:2]:
+            if pages <= 0:
+                break
+            victims.append(mark)
+            pages -= size // _PAGE
+        self._thinned_upto[shelf] = victims[-1].seq or 0
+        return camera, victims
 
     def _picture_counts(self) -> dict[int, int]:
         """Walks over all pictures, but once only and not before the store is full."""
@@ -434,10 +439,11 @@ class Store:
             self._pictures = dict(self._c.execute(sql))
         return self._pictures
 
-    def _marks(self, shelf: int, after: int, limit: int) -> list[Mark]:
+    def _span(self, shelf: int, after: int, limit: int) -> list[tuple[Mark, int]]:
+        """The next *limit* records of a shelf, each with the bytes of its picture."""
         return [
-            Mark(seq, self._boots.get(boot, ""), at, wall_s)
-            for seq, boot, at, wall_s in self._c.execute(_TO_THIN, (shelf, after, limit))
+            (Mark(seq, self._boots.get(boot, ""), at, wall_s), size)
+            for seq, boot, at, wall_s, size in self._c.execute(_TO_THIN, (shelf, after, limit))
         ]
 
     def _delete(self, marks: Sequence[Mark]) -> None:
@@ -525,7 +531,7 @@ class Store:
 
     def wipe(self) -> None:
         """Leave no bytes of deleted pictures where they are easily found: free pages, the log, what lies aside."""
-        self._c.execute(f"PRAGMA incremental_vacuum({WIPE_PAGES})").fetchall()
+        self._give_back(WIPE_PAGES)
         self._c.execute("PRAGMA secure_delete = FAST").fetchall()
         if self.durable:
             self.harden()
@@ -639,8 +645,12 @@ class Store:
             self.full = False
         if self._pages()[1] <= VACUUM_ABOVE_PAGES:
             return False
-        self._c.execute(f"PRAGMA incremental_vacuum({VACUUM_PAGES})").fetchall()
+        self._give_back(VACUUM_PAGES)
         return True
+
+    def _give_back(self, pages: int) -> None:
+        # As a script: SQLite frees one page a step, and `execute` takes one step of a statement without columns.
+        self._c.executescript(f"PRAGMA incremental_vacuum({pages})")
 
 
 def _text(text: bytes) -> str:

@@ -231,7 +231,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--no-text-search", action="store_true")
     args = parser.parse_args(argv)
     if args.no_text_search:
-        vision._on_screen = lambda frames: np.zeros((vision.HEIGHT, vision.WIDTH), np.bool_)
+        vision._on_screen = lambda frames, search: np.zeros((vision.HEIGHT, vision.WIDTH), np.bool_)
     day, day_refused, ms_day, size_day = measure(args.folder, day_only=True)
     both, both_refused, ms_both, size_both = measure(args.folder, day_only=False)
     out = sys.stdout.write

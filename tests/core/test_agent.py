@@ -306,7 +306,9 @@ def test_the_link_is_wanted_from_the_start_although_private():
     play.wait(3.0)
     assert len(play.did(Connect)) == 1
     play.post(LinkDown(key=FindingKey.HUB_UNREACHABLE, detail="refused", local=True))
-    assert any("hub lost" in line for line in play.said)
+    assert [line for line in play.said if "hub_unreachable" in line] == [
+        "finding.opened key=hub_unreachable refused"
+    ]
 
 
 def test_the_state_of_each_camera_is_retained_with_a_notice_for_the_portal():

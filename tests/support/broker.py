@@ -9,7 +9,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
@@ -31,6 +31,14 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def wait_for(there: Callable[[], object], what: str, within_s: float = 30.0) -> None:
+    """Wait until *there*; what does not come about in time has failed."""
+    deadline = time.monotonic() + within_s
+    while not there():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.02)
 
 
 def _await_port(port: int, process: subprocess.Popen[bytes] | None = None) -> None:

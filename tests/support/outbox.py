@@ -23,6 +23,7 @@ class Outbox:
     def put(
         self,
         kind: str = "box.metrics",
+        *,
         rank: Rank = Rank.METRIC,
         camera: str | None = None,
         jpeg: bytes | None = None,
@@ -47,7 +48,7 @@ class Outbox:
         self.accepted[(self.epoch, stored.seq)] = stored
         return stored
 
-    def picture(self, camera: str, size: int = 2000, at: float = 1.0) -> Stored:
+    def picture(self, camera: str, *, size: int = 2000, at: float = 1.0) -> Stored:
         return self.put("snapshot.taken", camera=camera, jpeg=b"\xff\xd8" + b"p" * size, at=at)
 
     def committed(self) -> Committed:

@@ -88,8 +88,7 @@ def make_image(path: Path, *, megabytes: int) -> None:
     """An ext4 file system in a file."""
     with path.open("wb") as file:
         file.truncate(megabytes * 1_000_000)
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "check": True}
-    subprocess.run(["mkfs.ext4", "-q", "-F", str(path)], **quiet)
+    subprocess.run(["mkfs.ext4", "-q", "-F", str(path)], check=True, capture_output=True)
 
 
 @contextmanager

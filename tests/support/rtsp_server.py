@@ -19,6 +19,7 @@ import random
 import sys
 import threading
 import time
+from pathlib import Path
 
 import gi
 
@@ -52,8 +53,7 @@ def is_key(unit, codec):
 
 def load(path):
     codec = path.rsplit(".", 1)[1]
-    with open(path, "rb") as file:
-        data = file.read()
+    data = Path(path).read_bytes()
     mark = DELIMITER[codec]
     starts = []
     at = data.find(mark)

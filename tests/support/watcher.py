@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from typing import TYPE_CHECKING
 
@@ -58,7 +59,7 @@ class Watcher:
         at = [
             t for t, e in self.events[after:] if isinstance(e, PictureTaken) and e.camera == camera
         ]
-        return max((b - a for a, b in zip(at, at[1:], strict=False)), default=0.0)
+        return max((b - a for a, b in itertools.pairwise(at)), default=0.0)
 
     def check(self) -> None:
         """What must hold whatever happened: see the promises of edge_agent/cameras.py."""

@@ -1,0 +1,310 @@
+"""The city's side of the demo: the product's own receiver, somebody who gives orders, and a look into the files it keeps.
+
+Promises: what the acts are judged by is read from the receiver's database and picture files, not from what the receiver or
+the box say of themselves; an order is signed with the key whose public half the box was given.
+Threads: any; a look takes milliseconds, and only after the receiver has committed something new.
+Not its job: judging (evidence.py), committing and acknowledging (receiver.py).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from paho.mqtt import publish
+from paho.mqtt.client import MQTTv5
+
+from edge_agent.clock import Clock
+from edge_agent.core import wire
+from edge_agent.core.messages import Json, Rank
+from edge_agent.core.settings import Identity
+from edge_agent.demo.evidence import Received
+from edge_agent.demo.facts import Facts
+from edge_agent.receiver import BoxSummary, Receiver, Summary, sign
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+_LOOPBACK: Final = "127.0.0.1"
+_ORDER_S: Final = 10
+_RECORDS: Final = (
+    "SELECT epoch, seq, kind, rank, camera, lane, at, time, received, data, picture FROM record ORDER BY seq"
+)
+_GONE: Final = "SELECT first, last FROM gone"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """One record as the hub's database has it; `picture` is where its picture lies, None if it has none (any more)."""
+
+    seq: int
+    kind: str
+    rank: int
+    camera: str | None
+    lane: str
+    at: float
+    made_wall_s: float
+    received_wall_s: float
+    data: Facts
+    picture: Path | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkOrder:
+    """What a technician is sent out with."""
+
+    camera: str
+    metres: float
+    bring: tuple[str, ...]
+    text: str
+
+
+class City:
+    """A context manager; the receiver runs in this process, on threads of its own."""
+
+    def __init__(
+        self,
+        *,
+        port: int,
+        folder: Path,
+        identity: Identity,
+        key_pem: bytes,
+        changed: Callable[[], None],
+        clock: Clock,
+    ) -> None:
+        """*changed* is called, from the receiver's thread, whenever it has committed something."""
+        self.folder = folder
+        self._port = port
+        self._identity = identity
+        self._key_pem = key_pem
+        self._changed = changed
+        self._orders = 0
+        self._lock = threading.Lock()
+        self._stale = True
+        self._kept: tuple[Kept, ...] = ()
+        self._upto = 0
+        self._receiver = Receiver(
+            host=_LOOPBACK, port=port, folder=folder, clock=clock, on_change=self._on_change
+        )
+
+    def __enter__(self) -> City:
+        self._receiver.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        fault: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._receiver.stop()
+
+    def _on_change(self, summary: Summary) -> None:
+        del summary
+        with self._lock:
+            self._stale = True
+        self._changed()
+
+    # ---- orders ----
+
+    def suspend(self, *, until_wall_s: float) -> None:
+        """Publish a signed, retained policy: no traffic from this box until then. OSError if the broker is away."""
+        self._orders += 1
+        claims: Json = {
+            "v": 1,
+            "kind": "policy",
+            "aud": wire.prefix(self._identity),
+            "number": self._orders,
+            "suspended_until": until_wall_s,
+            "reason_id": "peragaan",
+            "reason_en": "demonstration",
+        }
+        publish.single(
+            wire.topic(self._identity, "policy"),
+            sign(claims, self._key_pem),
+            qos=1,
+            retain=True,
+            hostname=_LOOPBACK,
+            port=self._port,
+            keepalive=_ORDER_S,
+            client_id="city-orders",
+            protocol=MQTTv5,
+        )
+
+    # ---- what it has ----
+
+    def records(self) -> tuple[Kept, ...]:
+        """Every record committed so far, in order of seq."""
+        self._look()
+        return self._kept
+
+    def pictures(self) -> tuple[Received, ...]:
+        """Every picture that the hub has now, with its bytes as they lie in its files."""
+        found = []
+        for kept in self.records():
+            if kept.picture is None or kept.camera is None:
+                continue
+            try:
+                jpeg = kept.picture.read_bytes()
+            except FileNotFoundError:
+                continue  # withdrawn since the look
+            found.append(Received(camera=kept.camera, seq=kept.seq, lane=kept.lane, at=kept.at, jpeg=jpeg))
+        return tuple(found)
+
+    def pictures_of(self, camera: str) -> int:
+        """How many pictures of *camera* ever came; withdrawn ones count, so the number only grows."""
+        return sum(kept.camera == camera and kept.rank == Rank.PICTURE for kept in self.records())
+
+    def newest(self, camera: str) -> bytes | None:
+        """The newest picture of *camera* that is still there."""
+        paths = [kept.picture for kept in self.records() if kept.camera == camera and kept.picture]
+        for path in reversed(paths):
+            try:
+                return path.read_bytes()
+            except FileNotFoundError:
+                continue
+        return None
+
+    def seqs(self) -> list[int]:
+        """The number of every record, as often as it is kept."""
+        return [kept.seq for kept in self.records()]
+
+    def lanes_of(self, seqs: Iterable[int]) -> dict[str, int]:
+        """How many of *seqs* came live, how many as history."""
+        wanted = frozenset(seqs)
+        return dict(Counter(kept.lane for kept in self.records() if kept.seq in wanted))
+
+    def slowest_news_s(self, *, since: float) -> float | None:
+        """Longest way from making to committing, of what was made after *since* (boot seconds); None if nothing was."""
+        ways = [kept.received_wall_s - kept.made_wall_s for kept in self.records() if kept.at >= since]
+        return max(ways, default=None)
+
+    def watermark(self) -> int:
+        """Everything up to here is accounted for."""
+        self._look()
+        return self._upto
+
+    def work_order(self, camera: str) -> WorkOrder | None:
+        """The newest work order for the cable of *camera*."""
+        orders = [
+            kept
+            for kept in self.records()
+            if kept.camera == camera
+            and kept.kind == "finding.opened"
+            and kept.data["key"].text() == "cable_open"
+        ]
+        return _work_order(orders[-1]) if orders else None
+
+    def work_orders(self) -> tuple[str, ...]:
+        """Cables that are to be mended now, in words."""
+        broken: dict[str, Kept] = {}
+        for kept in self.records():
+            if kept.camera is None or kept.data["key"].text() != "cable_open":
+                continue
+            if kept.kind == "finding.opened":
+                broken[kept.camera] = kept
+            else:
+                broken.pop(kept.camera, None)
+        return tuple(_work_order(kept).text for kept in broken.values())
+
+    # ---- what the box says of itself ----
+
+    def _box(self) -> BoxSummary | None:
+        wanted = wire.prefix(self._identity)
+        return next((box for box in self._receiver.summary().boxes if box.box == wanted), None)
+
+    def presence(self) -> str:
+        """Online, offline, or not heard of yet."""
+        box = self._box()
+        if box is None:
+            return "not heard of yet"
+        return "online" if box.online else "offline"
+
+    def is_online(self) -> tuple[bool, str]:
+        """Whether the box said that it is there."""
+        return self.presence() == "online", f"the hub calls it {self.presence()}"
+
+    def is_offline(self) -> tuple[bool, str]:
+        """Whether the box said farewell."""
+        return self.presence() == "offline", f"the hub calls it {self.presence()}"
+
+    def says_simulated(self) -> bool:
+        """Whether the box says that its street is not real."""
+        box = self._box()
+        return box is not None and box.simulated
+
+    def camera_state(self, camera: str) -> Facts:
+        """The retained state of *camera*, as the box published it."""
+        box = self._box()
+        states = {} if box is None else {entry.id: entry.state for entry in box.cameras}
+        return Facts(states.get(camera))
+
+    def duplicates(self) -> int:
+        """How often a record came that was there already, and was kept once."""
+        return self._receiver.summary().duplicates
+
+    def faults(self) -> tuple[int, str]:
+        """What the hub could not read: how often, and the last reason."""
+        summary = self._receiver.summary()
+        return summary.faults, summary.last_fault
+
+    # ---- the database ----
+
+    def _look(self) -> None:
+        """Read what was committed since the last look."""
+        with self._lock:
+            if not self._stale:
+                return
+            self._stale = False
+            # Read only: the receiver alone writes, and a look must never hold it up (WAL).
+            sql = sqlite3.connect(f"{(self.folder / 'hub.sqlite').as_uri()}?mode=ro", uri=True)
+            try:
+                rows = sql.execute(_RECORDS).fetchall()
+                gone = sql.execute(_GONE).fetchall()
+            finally:
+                sql.close()
+            self._kept = tuple(
+                Kept(
+                    seq=seq,
+                    kind=kind,
+                    rank=rank,
+                    camera=camera,
+                    lane=lane,
+                    at=at,
+                    made_wall_s=datetime.fromisoformat(time).timestamp(),
+                    received_wall_s=received,
+                    data=Facts.parse(data),
+                    picture=None if picture is None else self.folder / picture,
+                )
+                for _, seq, kind, rank, camera, lane, at, time, received, data, picture in rows
+            )
+            self._upto = _contiguous({kept.seq for kept in self._kept}, gone)
+
+
+def _contiguous(seqs: set[int], gone: Iterable[tuple[int, int]]) -> int:
+    """The highest number up to which every one is in *seqs* or declared gone."""
+    accounted = set(seqs)
+    for first, last in gone:
+        accounted.update(range(first, last + 1))
+    upto = 0
+    while upto + 1 in accounted:
+        upto += 1
+    return upto
+
+
+def _work_order(kept: Kept) -> WorkOrder:
+    evidence = kept.data["evidence"]
+    bring = tuple(item.text() for item in evidence["bring"].items())
+    place = evidence["place"].text()
+    return WorkOrder(
+        camera=kept.camera or "",
+        metres=evidence["bring_m"].number(),
+        bring=bring,
+        text=f"{kept.camera}, {place}: cable cut; bring {', '.join(bring)}",
+    )

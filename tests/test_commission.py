@@ -1,0 +1,402 @@
+"""Commissioning: nothing is adopted without a person's word, and nothing that is no steady street is adopted at all."""
+
+from __future__ import annotations
+
+import os
+import pty
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from edge_agent import commission, demo_pictures, views, vision
+from edge_agent.clock import SystemClock
+from edge_agent.commission import Desk, NoPictures, main
+from edge_agent.core.messages import CameraLost, Cause, Died, PictureTaken, Tick
+from edge_agent.core.settings import Camera, CameraKind
+from edge_agent.inbox import Inbox
+from edge_agent.vision import References, Refusal
+from tests.support import build
+
+STREET = demo_pictures.STREETS[0]
+
+
+def _read(*paths: Path) -> tuple[bytes, ...]:
+    return tuple(path.read_bytes() for path in paths)
+
+
+BURST = _read(*STREET.commission)
+OTHER = _read(*demo_pictures.STREETS[1].commission)
+NIGHT = _read(*STREET.night)
+
+
+class Pole:
+    """A technician at the pole: what the camera shows, what the person answers, what was said to them."""
+
+    def __init__(self, tmp_path: Path, *, shows: object = BURST, answers: str = "gate") -> None:
+        self.views = tmp_path / "views"
+        self.file = tmp_path / "box.toml"
+        self.file.write_text(
+            f"""
+[paths]
+views_folder = "{self.views}"
+[identity]
+kelurahan = "kuningan"
+rw = "03"
+rt = "05"
+box = "box-1"
+[hub]
+host = "127.0.0.1"
+[[camera]]
+id = "gate"
+name = "Gate"
+kind = "clip"
+path = "{tmp_path}"
+[[camera]]
+id = "bridge"
+kind = "clip"
+path = "{tmp_path}"
+[privacy]
+switch = "latching"
+"""
+        )
+        self.shows = shows
+        self.answers = answers
+        self.asked: list[str] = []
+        self.said: list[str] = []
+        self.wanted: list[int] = []
+
+    def __call__(self, *argv: str) -> int:
+        desk = Desk(say=self.said.append, ask=self._ask, source=self._source)
+        return main([*argv, "--config", str(self.file)], desk=desk)
+
+    def _ask(self, question: str) -> str:
+        self.asked.append(question)
+        return self.answers
+
+    def _source(self, camera, pictures):
+        self.wanted.append(pictures)
+        return self.shows
+
+    @property
+    def text(self) -> str:
+        return "\n".join(self.said)
+
+    def loaded(self, camera: str = "gate"):
+        return views.load(self.views, camera)
+
+
+@pytest.fixture
+def pole(tmp_path) -> Pole:
+    return Pole(tmp_path)
+
+
+# ---- recording ----
+
+
+def test_a_street_is_saved_once_its_name_was_typed(pole):
+    assert pole("gate") == 0
+    assert isinstance(pole.loaded(), References)
+    assert pole.wanted == [20]
+    assert len(pole.asked) == 1
+    assert "no home" in pole.asked[0]
+    assert "of 48 parts" in pole.text
+    assert "#" in pole.text
+    assert pole.loaded("bridge") is None
+
+
+@pytest.mark.parametrize("answer", ["", "y", "yes", "GATE", "bridge"])
+def test_any_other_answer_changes_nothing(pole, answer):
+    pole.answers = answer
+    assert pole("gate") == 1
+    assert pole.loaded() is None
+    assert "nothing was changed" in pole.text
+
+
+def test_yes_on_the_command_line_is_a_persons_word_too(pole):
+    pole.answers = ""
+    assert pole("gate", "--yes", "--pictures", "5") == 0
+    assert pole.asked == []
+    assert pole.wanted == [5]
+    assert isinstance(pole.loaded(), References)
+
+
+def test_no_picture_is_stored_or_shown(pole, tmp_path):
+    pole("gate", "--yes")
+    for path in tmp_path.rglob("*"):
+        assert path.is_dir() or b"\xff\xd8\xff" not in path.read_bytes()
+    assert sorted(p.name for p in pole.views.iterdir()) == ["gate.view"]
+
+
+def test_commissioning_again_replaces_the_day_and_says_how_alike_it_is(pole):
+    pole("gate", "--yes")
+    pole.shows = OTHER
+    assert pole("gate", "--yes") == 0
+    assert "0 of 5 pictures match" in pole.text
+    loaded = pole.loaded()
+    assert isinstance(loaded, References)
+    assert vision.Eye(loaded).read(vision.scaled_grey_from_jpeg(OTHER[0])).score >= 1.0
+    assert vision.Eye(loaded).read(vision.scaled_grey_from_jpeg(BURST[0])).score < 0.45
+
+
+def test_a_night_is_added_beside_the_day(pole):
+    pole("gate", "--yes")
+    pole.shows = NIGHT
+    assert pole("gate", "--yes", "--light", "night") == 0
+    loaded = pole.loaded()
+    assert isinstance(loaded, References)
+    assert [light.name for light in loaded.lights] == ["day", "night"]
+
+
+def test_a_night_alone_is_refused(pole):
+    pole.shows = NIGHT
+    assert pole("gate", "--yes", "--light", "night") == 1
+    assert "by day first" in pole.text
+    assert pole.wanted == []
+
+
+def test_damaged_references_are_named_and_replaced(pole):
+    pole.views.mkdir()
+    (pole.views / "gate.view").write_bytes(b"junk")
+    assert pole("gate", "--yes") == 0
+    assert "will be replaced" in pole.text
+    assert isinstance(pole.loaded(), References)
+
+
+def _jpeg(picture: np.ndarray) -> bytes:
+    return cv2.imencode(".jpg", picture)[1].tobytes()
+
+
+def _panning() -> tuple[bytes, ...]:
+    wide = cv2.imread(str(STREET.commission[0]))
+    return tuple(
+        _jpeg(np.ascontiguousarray(cv2.resize(wide[40:300, x : x + 420], (640, 360)))) for x in range(0, 210, 21)
+    )
+
+
+def _sky() -> tuple[bytes, ...]:
+    random = np.random.default_rng(5)
+    sky = np.tile(np.linspace(240, 150, 360)[:, None, None], (1, 640, 3))
+    return tuple(_jpeg(np.clip(sky + random.normal(0, 2, sky.shape), 0, 255).astype(np.uint8)) for _ in range(6))
+
+
+@pytest.mark.parametrize(
+    ("shows", "word"),
+    [
+        (_panning(), "view"),
+        (_sky(), "structure"),
+        ((BURST[0],) * 6, "same picture"),
+        ((*BURST[:3], *OTHER[:3]), "view"),
+        ((b"<html>", b"", BURST[0]), "damaged"),
+        ((_jpeg(np.zeros((360, 640, 3), np.uint8)),) * 5, "dark"),
+    ],
+    ids=["panning", "sky", "frozen", "two places", "damaged", "night without lamps"],
+)
+def test_what_is_no_steady_street_is_refused_and_nothing_is_saved(pole, shows, word):
+    pole.shows = shows
+    assert pole("gate", "--yes") == 1
+    assert "refused" in pole.text
+    assert word in pole.said[-1]
+    assert pole.loaded() is None
+
+
+def test_a_camera_without_pictures_says_why(pole):
+    pole.shows = NoPictures(why="no answer from 192.168.1.64")
+    assert pole("gate", "--yes") == 2
+    assert "no answer from 192.168.1.64" in pole.text
+
+
+def test_a_disk_that_refuses_is_told(pole):
+    pole.views.write_text("a file where the folder should be")
+    assert pole("gate", "--yes") == 2
+    assert "not done" in pole.said[-1]
+
+
+# ---- check, list, forget ----
+
+
+def test_check_says_match_for_the_street_and_not_for_a_room(pole):
+    pole("gate", "--yes")
+    pole.shows = _read(*STREET.stream, *STREET.dusk)
+    assert pole("gate", "--check") == 0
+    pole.shows = _read(*STREET.room_under_text)
+    assert pole("gate", "--check") == 1
+    assert "foreign: 3" in pole.text
+    pole.shows = NoPictures(why="refused")
+    assert pole("gate", "--check") == 2
+
+
+def test_check_without_references_is_not_done(pole):
+    assert pole("gate", "--check") == 2
+    assert "never commissioned" in pole.text
+    pole.views.mkdir()
+    (pole.views / "gate.view").write_bytes(b"junk")
+    assert pole("gate", "--check") == 2
+    assert "not a reference file" in pole.text
+
+
+def test_list_names_every_camera_and_is_well_only_if_all_are(pole):
+    pole("gate", "--yes")
+    assert pole("--list") == 1
+    assert "bridge: not commissioned" in pole.text
+    pole("bridge", "--yes")
+    views.save(pole.views, "old-one", pole.loaded())
+    pole.said.clear()
+    assert pole("--list") == 0
+    assert "gate: view" in pole.text
+    assert "old-one: view" in pole.text
+    assert "no such camera" in pole.text
+    (pole.views / "gate.view").write_bytes(b"junk")
+    assert pole("--list") == 1
+    assert "gate: " in pole.text
+
+
+def test_forget_wants_the_name_too(pole):
+    pole("gate", "--yes")
+    pole.answers = "no"
+    assert pole("gate", "--forget") == 1
+    assert isinstance(pole.loaded(), References)
+    pole.answers = "gate"
+    assert pole("gate", "--forget") == 0
+    assert pole.loaded() is None
+    assert pole("gate", "--forget", "--yes") == 1
+
+
+def test_forgetting_where_the_disk_refuses_is_told(pole):
+    (pole.views / "gate.view").mkdir(parents=True)
+    assert pole("gate", "--forget", "--yes") == 2
+
+
+# ---- the command line ----
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [[], ["gate", "--pictures", "4"], ["gate", "--pictures", "61"], ["gate", "--pictures", "x"], ["gate", "--light", "fog"], ["gate", "--list", "--forget"]],
+)
+def test_wrong_usage_is_not_done(pole, argv, capsys):
+    assert pole(*argv) == 2
+    assert "usage" in capsys.readouterr().err
+
+
+def test_help_is_done(pole, capsys):
+    assert pole("--help") == 0
+    assert "exit codes" in capsys.readouterr().out
+
+
+def test_an_unknown_camera_and_a_faulty_file_are_not_done(pole):
+    assert pole("gat") == 2
+    assert "gate, bridge" in pole.text
+    pole.file.write_text("nonsense = ")
+    assert pole("gate") == 2
+
+
+def test_with_nobody_at_the_terminal_nothing_is_approved(pole, monkeypatch, tmp_path):
+    with (tmp_path / "nobody").open("w+") as nobody:
+        monkeypatch.setattr("sys.stdin", nobody)
+        assert commission._terminal(SystemClock()).ask("Type gate: ") == ""
+
+
+def test_a_person_at_the_terminal_is_asked_there(monkeypatch, capsys):
+    ours, theirs = pty.openpty()
+    os.write(ours, b"gate\n")
+    with os.fdopen(theirs, "r") as terminal:
+        monkeypatch.setattr("sys.stdin", terminal)
+        desk = commission._terminal(SystemClock())
+        assert desk.ask("Type gate: ") == "gate"
+        desk.say("thank you")
+    os.close(ours)
+    assert capsys.readouterr().out == "Type gate: thank you\n"
+
+
+# ---- taking pictures ----
+
+
+def _collected(*events, until_s: float = 0.0, pictures: int = 2):
+    clock = SystemClock()
+    inbox = Inbox(clock)
+    posted = list(events)
+    said: list[str] = []
+
+    class Fed(Inbox):
+        def take(self, *, until):
+            return posted.pop(0) if posted else Tick()
+
+    del inbox
+    return commission._collect(Fed(clock), pictures, until=clock.now() + until_s, say=said.append), said
+
+
+def _taken(jpeg: bytes, generation: int = 1) -> PictureTaken:
+    return build.picture(jpeg=jpeg, generation=generation)
+
+
+def _lost(detail: str = "") -> CameraLost:
+    return CameraLost(camera="gate", generation=1, cause=Cause.STALLED, detail=detail)
+
+
+def test_pictures_of_one_connection_make_a_burst():
+    burst, said = _collected(build.opened(), _taken(b"1"), _taken(b"2"))
+    assert burst == (b"1", b"2")
+    assert said == ["picture 1 of 2", "picture 2 of 2"]
+
+
+def test_a_connection_that_broke_starts_the_burst_anew():
+    burst, _ = _collected(_taken(b"1"), _taken(b"2", generation=2), _taken(b"3", generation=2))
+    assert burst == (b"2", b"3")
+    burst, said = _collected(_taken(b"1"), _lost("no frame for 10 s"), _taken(b"2"), _taken(b"3"))
+    assert burst == (b"2", b"3")
+    assert "no frame for 10 s" in said[1]
+
+
+def test_too_few_pictures_in_time_say_what_happened():
+    burst, _ = _collected(_taken(b"1"))
+    assert burst == NoPictures(why="1 of 2 pictures in time; it sent nothing")
+    burst, _ = _collected(_lost())
+    assert isinstance(burst, NoPictures)
+    assert "stalled" in burst.why
+
+
+def test_a_capture_that_died_is_told():
+    burst, _ = _collected(Died(part="cameras", detail="boom"))
+    assert burst == NoPictures(why="the capture stopped: boom")
+    burst, _ = _collected(None)
+    assert isinstance(burst, NoPictures)
+
+
+def test_a_clip_is_recorded_through_the_real_capture(tmp_path, monkeypatch):
+    """The worker process and all: five pictures of a folder that plays a street."""
+    for n, path in enumerate(STREET.commission):
+        (tmp_path / f"{n}.jpg").write_bytes(path.read_bytes())
+    monkeypatch.setattr(commission, "BURST_S", 5.0)
+    camera = Camera(id="gate", name="Gate", kind=CameraKind.CLIP, source=str(tmp_path))
+    said: list[str] = []
+    burst = commission.take_burst(camera, 5, say=said.append, clock=SystemClock())
+    assert not isinstance(burst, NoPictures), said
+    assert set(burst) == set(BURST)
+    assert isinstance(commission.references_from(burst, light="day"), References)
+
+
+# ---- from files ----
+
+
+def test_recorded_pictures_are_commissioned_without_asking(tmp_path):
+    found = commission.commission_from_files(STREET.commission, tmp_path, "gate")
+    assert isinstance(found, References)
+    loaded = views.load(tmp_path, "gate")
+    assert isinstance(loaded, References)
+    assert loaded.view == found.view
+    both = commission.commission_from_files(STREET.night, tmp_path, "gate", light="night")
+    assert isinstance(both, References)
+    assert [light.name for light in both.lights] == ["day", "night"]
+
+
+def test_one_recorded_picture_is_enough(tmp_path):
+    assert isinstance(commission.commission_from_files(STREET.commission[:1], tmp_path, "gate"), References)
+
+
+def test_recorded_pictures_that_show_no_street_are_refused(tmp_path):
+    (tmp_path / "black.jpg").write_bytes(_jpeg(np.zeros((360, 640, 3), np.uint8)))
+    assert isinstance(commission.commission_from_files([tmp_path / "black.jpg"], tmp_path, "gate"), Refusal)
+    assert views.load(tmp_path, "gate") is None
+    assert isinstance(commission.commission_from_files([], tmp_path, "gate"), Refusal)

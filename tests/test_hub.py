@@ -1,0 +1,726 @@
+"""The link to the hub against brokers that behave, refuse, lie, hang and hang up."""
+
+from __future__ import annotations
+
+import datetime as dt
+import queue
+import socket
+import ssl
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from edge_agent.clock import SystemClock
+from edge_agent.core import wire
+from edge_agent.core.messages import (
+    Connect,
+    Delivered,
+    Disconnect,
+    Event,
+    FindingKey,
+    HubMessage,
+    LinkDown,
+    LinkUp,
+    Message,
+    NotSent,
+    Send,
+)
+from edge_agent.core.settings import Hub, Identity, SecretRef, Tls
+from edge_agent.hub import HubLink, is_loopback
+from edge_agent.shutter import Shutter
+from tests.support.broker import free_port, mosquitto, needs_mosquitto, wait_for
+
+IDENTITY = Identity(kelurahan="kuningan", rw="rw-03", rt="rt-02", box="box-1")
+PREFIX = wire.prefix(IDENTITY)
+pytestmark = [pytest.mark.broker, pytest.mark.enable_socket]
+
+
+def presence(online: bool) -> Message:
+    return wire.presence(
+        IDENTITY,
+        online=online,
+        boot="b",
+        version="1",
+        simulated=True,
+        epoch="e",
+        oldest_seq=None,
+    )
+
+
+CONNECT = Connect(will=presence(False), birth=presence(True))
+
+
+class Story:
+    """A link and what it said."""
+
+    def __init__(self, port: int, tls: Tls | None = None, host: str = "127.0.0.1") -> None:
+        self.shutter = Shutter()
+        self.events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self.link = HubLink(
+            Hub(host=host, port=port, tls=tls),
+            IDENTITY,
+            shutter=self.shutter,
+            post=self.events.put,
+            clock=SystemClock(),
+            secret=lambda ref: Path(ref.file or "").read_text(),
+        )
+
+    def next(self, within_s: float = 20.0) -> Event:
+        return self.events.get(timeout=within_s)
+
+    def send(self, ticket: int, leaf: str = "live", **more: object) -> None:
+        message = Message(topic=f"{PREFIX}/{leaf}", payload=b"[]", **more)  # type: ignore[arg-type]
+        self.link.send(Send(ticket=ticket, message=message))
+
+
+@contextmanager
+def story(port: int, tls: Tls | None = None, host: str = "127.0.0.1") -> Iterator[Story]:
+    found = Story(port, tls, host)
+    with found.link:
+        yield found
+
+
+# ---- a broker that does as it is told ----
+
+
+@dataclass
+class Script:
+    """What the scripted broker answers. None = nothing at all."""
+
+    connack: bytes | None = b"\x20\x03\x00\x00\x00"
+    suback: int | None = 0
+    puback: Callable[[str], int | None] = lambda topic: 0
+    after_up: bytes = b""  # sent behind the PUBACK of the birth
+    hang_up_after_connect: bool = False
+    raw_greeting: bytes = b""
+    seen: list[tuple[int, bytes]] = field(default_factory=list)
+    topics: list[str] = field(default_factory=list)
+    hold: threading.Event = field(default_factory=threading.Event)
+
+
+def connack(code: int, *properties: bytes) -> bytes:
+    tail = b"".join(properties)
+    body = bytes([0, code, len(tail)]) + tail
+    return bytes([0x20, len(body)]) + body
+
+
+def publish(topic: str, payload: bytes, retain: bool = False) -> bytes:
+    name = topic.encode()
+    body = struct.pack(">H", len(name)) + name + b"\x00" + payload
+    length, head = len(body), bytearray([0x31 if retain else 0x30])
+    while True:
+        length, digit = divmod(length, 128)
+        head.append(digit | (0x80 if length else 0))
+        if not length:
+            return bytes(head) + body
+
+
+class Scripted:
+    """One connection at a time, on loopback."""
+
+    def __init__(self, script: Script) -> None:
+        self.script = script
+        self.server = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self.server.getsockname()[1]
+        self.thread = threading.Thread(target=self._accept, daemon=True)
+        self.thread.start()
+        self.peer: socket.socket | None = None
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                self.peer, _ = self.server.accept()
+                with self.peer, suppress(OSError, EOFError):
+                    self._serve(self.peer)
+
+    def _serve(self, peer: socket.socket) -> None:
+        script = self.script
+        while True:
+            kind, body = self._packet(peer)
+            script.seen.append((kind, body))
+            if kind >> 4 == 1:
+                if script.raw_greeting:
+                    peer.sendall(script.raw_greeting)
+                if script.hang_up_after_connect:
+                    peer.close()
+                    return
+                if script.connack is not None:
+                    peer.sendall(script.connack)
+            elif kind >> 4 == 8 and script.suback is not None:
+                codes = bytes([script.suback] * 3)
+                peer.sendall(bytes([0x90, 3 + len(codes)]) + body[:2] + b"\x00" + codes)
+            elif kind >> 4 == 3:
+                self._published(peer, body)
+            elif kind >> 4 == 12:
+                peer.sendall(b"\xd0\x00")
+
+    def _published(self, peer: socket.socket, body: bytes) -> None:
+        size = struct.unpack(">H", body[:2])[0]
+        topic = body[2 : 2 + size].decode()
+        self.script.topics.append(topic)
+        code = self.script.puback(topic)
+        if code is None:
+            return
+        mid = body[2 + size : 4 + size]
+        peer.sendall(b"\x40\x03" + mid + bytes([code]))
+        if topic.endswith("presence") and self.script.after_up:
+            peer.sendall(self.script.after_up)
+
+    @staticmethod
+    def _packet(peer: socket.socket) -> tuple[int, bytes]:
+        def take(count: int) -> bytes:
+            found = b""
+            while len(found) < count:
+                part = peer.recv(count - len(found))
+                if not part:
+                    raise EOFError
+                found += part
+            return found
+
+        kind, length, shift = take(1)[0], 0, 0
+        while True:
+            digit = take(1)[0]
+            length |= (digit & 127) << shift
+            shift += 7
+            if not digit & 128:
+                return kind, take(length)
+
+    def close(self) -> None:
+        with suppress(OSError):
+            self.server.shutdown(socket.SHUT_RDWR)
+        self.server.close()
+        if self.peer is not None:
+            with suppress(OSError):
+                self.peer.shutdown(socket.SHUT_RDWR)
+        self.thread.join(10)
+
+
+@contextmanager
+def scripted(script: Script) -> Iterator[Scripted]:
+    broker = Scripted(script)
+    try:
+        yield broker
+    finally:
+        broker.close()
+
+
+def down(script: Script) -> LinkDown:
+    with scripted(script) as broker, story(broker.port) as told:
+        told.link.connect(CONNECT)
+        event = told.next()
+        assert isinstance(event, LinkDown)
+        return event
+
+
+@pytest.mark.parametrize(
+    ("code", "key"),
+    [
+        (0x80, FindingKey.HUB_REFUSED_CLIENT),
+        (0x84, FindingKey.HUB_REFUSED_VERSION),
+        (0x85, FindingKey.HUB_REFUSED_CLIENT),
+        (0x86, FindingKey.HUB_REFUSED_CLIENT),
+        (0x87, FindingKey.HUB_REFUSED_CLIENT),
+        (0x88, FindingKey.HUB_UNREACHABLE),
+        (0x89, FindingKey.HUB_UNREACHABLE),
+        (0x8A, FindingKey.HUB_REFUSED_CLIENT),
+        (0x90, FindingKey.HUB_REFUSED_TOPIC),
+        (0x97, FindingKey.HUB_UNREACHABLE),
+        (0x9F, FindingKey.HUB_UNREACHABLE),
+    ],
+)
+def test_each_refusal_is_its_own_finding(code: int, key: FindingKey) -> None:
+    event = down(Script(connack=connack(code)))
+    assert event.key is key
+    assert f"0x{code:02X}" in event.detail
+
+
+def test_a_port_that_closes_at_once_is_not_taken_for_a_hub() -> None:
+    event = down(Script(hang_up_after_connect=True))
+    assert event.key is FindingKey.HUB_UNREACHABLE
+    assert "lost" in event.detail
+
+
+@pytest.mark.parametrize(
+    "greeting",
+    [
+        b"HTTP/1.1 400 Bad Request\r\n\r\n",
+        b"\x20\x02\x00\x01",  # a CONNACK of MQTT 3.1.1: unacceptable protocol version
+        b"\x20\xff\xff\xff\xff\xff",
+        b"\x00" * 50,
+        b"\x20\x00",
+        bytes(range(256)),
+    ],
+)
+def test_garbage_for_a_greeting_ends_in_a_finding(greeting: bytes) -> None:
+    event = down(Script(connack=None, raw_greeting=greeting, hang_up_after_connect=True))
+    assert event.key in (FindingKey.HUB_REFUSED_VERSION, FindingKey.HUB_UNREACHABLE)
+
+
+def test_a_hub_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edge_agent.hub.GREETING_S", 0.2)
+    event = down(Script(connack=None))
+    assert event.key is FindingKey.HUB_UNREACHABLE
+    assert "says nothing" in event.detail
+
+
+def test_limits_and_refused_topics_are_passed_on() -> None:
+    limits = connack(0, b"\x21\x00\x01", b"\x27\x00\x00\x10\x00")
+    with (
+        scripted(Script(connack=limits, suback=0x87)) as broker,
+        story(broker.port) as told,
+    ):
+        told.link.connect(CONNECT)
+        event = told.next()
+        assert event == LinkUp(
+            receive_maximum=1,
+            maximum_packet_bytes=4096,
+            simulated_peer=True,
+            refused=tuple(f"{PREFIX}/{leaf}" for leaf in ("ack", "policy", "command")),
+        )
+
+
+def test_a_refused_birth_is_told_with_the_other_refused_topics() -> None:
+    script = Script(puback=lambda topic: 0x87 if topic.endswith("presence") else 0)
+    with scripted(script) as broker, story(broker.port) as told:
+        told.link.connect(CONNECT)
+        event = told.next()
+        assert isinstance(event, LinkUp)
+        assert event.refused == (f"{PREFIX}/presence",)
+
+
+@pytest.mark.parametrize("code", [0x00, 0x10, 0x80, 0x87, 0x97, 0x99])
+def test_the_brokers_answer_for_a_message_is_passed_on(code: int) -> None:
+    script = Script(puback=lambda topic: code if topic.endswith("live") else 0)
+    with scripted(script) as broker, story(broker.port) as told:
+        told.link.connect(CONNECT)
+        assert isinstance(told.next(), LinkUp)
+        told.send(7)
+        assert told.next() == Delivered(ticket=7, code=code)
+
+
+def test_a_server_that_says_goodbye_gives_its_reason() -> None:
+    with (
+        scripted(Script(after_up=b"\xe0\x02\x8e\x00")) as broker,
+        story(broker.port) as told,
+    ):
+        told.link.connect(CONNECT)
+        assert isinstance(told.next(), LinkUp)
+        event = told.next()
+        assert isinstance(event, LinkDown)
+        assert event.key is FindingKey.HUB_REFUSED_CLIENT
+        assert "same name" in event.detail
+
+
+def test_the_hubs_words_come_after_link_up_and_only_those_that_are_ours() -> None:
+    words = (
+        publish(f"{PREFIX}/ack", b"{}", retain=True)
+        + publish("somebody/else", b"x")
+        + publish(f"{PREFIX}/policy", b"p" * (300 * 1024))
+        + publish(f"{PREFIX}/policy", b"signed")
+    )
+    with scripted(Script(after_up=words)) as broker, story(broker.port) as told:
+        told.link.connect(CONNECT)
+        assert isinstance(told.next(), LinkUp)
+        assert told.next() == HubMessage(leaf="ack", payload=b"{}", retained=True)
+        assert told.next() == HubMessage(leaf="policy", payload=b"signed", retained=False)
+
+
+def test_a_picture_leaves_only_while_the_shutter_is_open() -> None:
+    script = Script()
+    with scripted(script) as broker, story(broker.port) as told:
+        told.link.connect(CONNECT)
+        assert isinstance(told.next(), LinkUp)
+        told.send(1, "snapshot/live/gate", picture_of="gate")
+        assert told.next() == NotSent(ticket=1)
+        told.shutter.open_for(frozenset({"gate"}), press=0)
+        told.send(2, "snapshot/live/gate", picture_of="gate")
+        assert told.next() == Delivered(ticket=2, code=0)
+        told.shutter.press()
+        told.send(3, "snapshot/live/gate", picture_of="gate")
+        assert told.next() == NotSent(ticket=3)
+    assert [topic for topic in script.topics if "snapshot" in topic] == [
+        f"{PREFIX}/snapshot/live/gate"
+    ]
+
+
+def test_a_press_stops_pictures_that_wait_behind_a_slow_line() -> None:
+    """The broker stops reading; of twenty pictures handed over, only those in the kernel's hands can still leave."""
+    stall, go_on = threading.Event(), threading.Event()
+
+    def slow(topic: str) -> int | None:
+        if "snapshot" in topic and not stall.is_set():
+            stall.set()
+            go_on.wait(20)
+        return 0
+
+    script = Script(puback=slow)
+    with scripted(script) as broker, story(broker.port) as told:
+        told.link.connect(CONNECT)
+        assert isinstance(told.next(), LinkUp)
+        told.shutter.open_for(frozenset({"gate"}), press=0)
+        for ticket in range(20):
+            message = Message(
+                topic=f"{PREFIX}/snapshot/live/gate", payload=b"p" * 2_000_000, picture_of="gate"
+            )
+            told.link.send(Send(ticket=ticket, message=message))
+        assert stall.wait(20)
+        told.shutter.press()
+        go_on.set()
+        events = [told.next() for _ in range(20)]
+        stopped = [event for event in events if isinstance(event, NotSent)]
+        assert len(stopped) >= 15
+
+
+def test_without_a_connection_nothing_is_sent_and_the_sender_is_told() -> None:
+    with story(free_port()) as told:
+        told.send(5)
+        assert told.next() == NotSent(ticket=5)
+
+
+def test_nobody_listening_is_told_at_once() -> None:
+    with story(free_port()) as told:
+        told.link.connect(CONNECT)
+        event = told.next()
+        assert isinstance(event, LinkDown)
+        assert event.key is FindingKey.HUB_UNREACHABLE
+        assert "nobody listens" in event.detail
+
+
+def test_a_name_nobody_knows_is_told_as_such() -> None:
+    with story(8883, tls=None, host="localhost") as told:
+        told.link.connect(CONNECT)
+        assert isinstance(told.next(), LinkDown)
+
+
+def test_plain_tcp_leaves_this_machine_never() -> None:
+    with story(1883, host="192.0.2.7") as told:
+        told.link.connect(CONNECT)
+        event = told.next(2)
+        assert isinstance(event, LinkDown)
+        assert event.key is FindingKey.HUB_TLS
+        assert "plain TCP" in event.detail
+
+
+@pytest.mark.parametrize(
+    ("host", "local"),
+    [
+        ("127.0.0.1", True),
+        ("127.8.9.1", True),
+        ("::1", True),
+        ("localhost", True),
+        ("localhost.example.org", False),
+        ("127.0.0.1.example.org", False),
+        ("0.0.0.0", False),
+        ("10.0.0.1", False),
+        ("", False),
+    ],
+)
+def test_what_counts_as_this_machine(host: str, local: bool) -> None:
+    assert is_loopback(host) is local
+
+
+def test_a_simulated_street_never_speaks_to_a_real_hub(tmp_path: Path) -> None:
+    tls = Tls(ca_file="ca", certificate_file="cert", key=SecretRef(file="key"))
+    events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+    with HubLink(
+        Hub(host="192.0.2.7", port=8883, tls=tls),
+        IDENTITY,
+        shutter=Shutter(),
+        post=events.put,
+        clock=SystemClock(),
+        secret=lambda ref: "",
+        simulated=True,
+    ) as link:
+        link.connect(CONNECT)
+        event = events.get(timeout=2)
+    assert isinstance(event, LinkDown)
+    assert "simulated" in event.detail
+
+
+def test_farewell_is_said_and_the_link_closes_in_good_order() -> None:
+    script = Script()
+    with scripted(script) as broker, story(broker.port) as told:
+        told.link.connect(CONNECT)
+        assert isinstance(told.next(), LinkUp)
+        told.link.disconnect(Disconnect(farewell=presence(False)))
+        assert told.next() == LinkDown(key=None, detail="closed")
+        wait_for(lambda: (0xE0, b"") in script.seen, "a plain DISCONNECT")
+    assert script.topics == [f"{PREFIX}/presence"] * 2
+
+
+def test_a_farewell_nobody_answers_becomes_the_will(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edge_agent.hub.FAREWELL_S", 0.2)
+    count = iter(range(10))
+    script = Script(puback=lambda topic: 0 if next(count) == 0 else None)
+    with scripted(script) as broker, story(broker.port) as told:
+        told.link.connect(CONNECT)
+        assert isinstance(told.next(), LinkUp)
+        told.link.disconnect(Disconnect(farewell=presence(False)))
+        assert told.next() == LinkDown(key=None, detail="closed")
+        wait_for(lambda: any(kind == 0xE0 for kind, _ in script.seen), "DISCONNECT")
+    assert next(body[0] for kind, body in script.seen if kind == 0xE0) == 0x04
+
+
+def test_a_new_connection_takes_the_place_of_the_old() -> None:
+    script = Script()
+    with scripted(script) as broker, story(broker.port) as told:
+        for _ in range(3):
+            told.link.connect(CONNECT)
+            assert isinstance(told.next(), LinkUp)
+    assert sum(kind == 0x10 for kind, _ in script.seen) == 3
+
+
+def test_closing_while_the_hub_hangs_takes_no_longer_than_it_says() -> None:
+    clock = SystemClock()
+    with scripted(Script(connack=None)) as broker:
+        told = Story(broker.port)
+        told.link.__enter__()
+        told.link.connect(CONNECT)
+        wait_for(lambda: broker.script.seen, "CONNECT arrived")
+        before = clock.now()
+        told.link.close()
+        told.link.close()
+        assert clock.now() - before < 3
+
+
+def test_the_link_shows_life_while_it_waits() -> None:
+    clock = SystemClock()
+    with story(free_port()) as told:
+        wait_for(lambda: clock.now() - told.link.progress() < 1.5, "life")
+
+
+# ---- real TLS, real brokers ----
+
+
+def _certificate(
+    folder: Path,
+    name: str,
+    issuer: tuple[x509.Certificate, ec.EllipticCurvePrivateKey] | None,
+    days: int = 10,
+) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = dt.datetime.fromtimestamp(SystemClock().wall(), dt.UTC)
+    signer = issuer[1] if issuer else key
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer[0].subject if issuer else subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(days=30))
+        .not_valid_after(now + dt.timedelta(days=days))
+        .add_extension(x509.BasicConstraints(ca=issuer is None, path_length=None), critical=True)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False
+        )
+        .add_extension(
+            x509.KeyUsage(
+                digital_signature=True,
+                key_cert_sign=issuer is None,
+                crl_sign=issuer is None,
+                content_commitment=False,
+                key_encipherment=False,
+                data_encipherment=False,
+                key_agreement=False,
+                encipher_only=False,
+                decipher_only=False,
+            ),
+            critical=True,
+        )
+        .sign(signer, hashes.SHA256())
+    )
+    (folder / f"{name}.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    (folder / f"{name}.key").write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return certificate, key
+
+
+@pytest.fixture(scope="module")
+def pki(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pki")
+    authority = _certificate(folder, "ca", None)
+    stranger = _certificate(folder, "other-ca", None)
+    _certificate(folder, "server", authority)
+    _certificate(folder, "box", authority)
+    _certificate(folder, "expired", authority, days=-1)
+    _certificate(folder, "foreign", stranger)
+    return folder
+
+
+@contextmanager
+def tls_mosquitto(tmp_path: Path, pki: Path, server: str = "server") -> Iterator[int]:
+    config = (
+        f"cafile {pki}/ca.pem\ncertfile {pki}/{server}.pem\nkeyfile {pki}/{server}.key\n"
+        "require_certificate true\n"
+    )
+    with mosquitto(tmp_path / "broker", config) as broker:
+        yield broker.port
+
+
+def tls(pki: Path, ca: str = "ca", box: str = "box") -> Tls:
+    return Tls(
+        ca_file=str(pki / f"{ca}.pem"),
+        certificate_file=str(pki / f"{box}.pem"),
+        key=SecretRef(file=str(pki / f"{box}.key")),
+    )
+
+
+@needs_mosquitto
+def test_mutual_tls_with_the_right_papers(tmp_path: Path, pki: Path) -> None:
+    with (
+        tls_mosquitto(tmp_path, pki) as port,
+        story(port, tls(pki), host="localhost") as told,
+    ):
+        told.link.connect(CONNECT)
+        assert isinstance(told.next(), LinkUp)
+        told.link.send(
+            Send(ticket=1, message=Message(topic=f"{PREFIX}/live", payload=b"x" * 3_000_000))
+        )
+        assert isinstance(told.next(), Delivered)
+        # The other way: more than one record of TLS in one read.
+        big = Message(topic=f"{PREFIX}/ack", payload=b"x" * 200_000, retain=True)
+        told.link.send(Send(ticket=2, message=big))
+        kinds = {type(told.next()) for _ in range(2)}
+        assert kinds == {HubMessage, Delivered}
+
+
+@needs_mosquitto
+@pytest.mark.parametrize(
+    ("ca", "box", "word"),
+    [
+        ("other-ca", "box", "not accepted"),
+        ("ca", "foreign", ""),
+        ("ca", "expired", ""),
+        ("missing", "box", "unusable"),
+        ("ca", "missing", "unusable"),
+    ],
+)
+def test_wrong_papers_are_a_finding_of_tls(
+    tmp_path: Path, pki: Path, ca: str, box: str, word: str
+) -> None:
+    with (
+        tls_mosquitto(tmp_path, pki) as port,
+        story(port, tls(pki, ca, box), host="localhost") as told,
+    ):
+        told.link.connect(CONNECT)
+        event = told.next()
+        assert isinstance(event, LinkDown)
+        assert event.key is FindingKey.HUB_TLS
+        assert word in event.detail
+
+
+@needs_mosquitto
+def test_an_expired_certificate_of_the_hub_is_told_as_such(tmp_path: Path, pki: Path) -> None:
+    with (
+        tls_mosquitto(tmp_path, pki, "expired") as port,
+        story(port, tls(pki), host="localhost") as told,
+    ):
+        told.link.connect(CONNECT)
+        event = told.next()
+        assert isinstance(event, LinkDown)
+        assert event.key is FindingKey.HUB_TLS
+        assert "expired" in event.detail
+
+
+@needs_mosquitto
+def test_a_certificate_for_another_name_is_refused(tmp_path: Path, pki: Path) -> None:
+    with tls_mosquitto(tmp_path, pki) as port, story(port, tls(pki)) as told:
+        told.link.connect(CONNECT)  # to 127.0.0.1; the certificate says localhost
+        event = told.next()
+        assert isinstance(event, LinkDown)
+        assert event.key is FindingKey.HUB_TLS
+
+
+@needs_mosquitto
+def test_a_key_with_a_passphrase_is_a_finding_not_a_prompt(tmp_path: Path, pki: Path) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    (pki / "locked.pem").write_bytes((pki / "box.pem").read_bytes())
+    (pki / "locked.key").write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.BestAvailableEncryption(b"secret words"),
+        )
+    )
+    with story(free_port(), tls(pki, "ca", "locked"), host="localhost") as told:
+        told.link.connect(CONNECT)
+        event = told.next()
+    assert isinstance(event, LinkDown)
+    assert event.key is FindingKey.HUB_TLS
+    assert event.local
+
+
+@needs_mosquitto
+def test_tls_towards_a_plain_port_is_a_finding_of_tls(tmp_path: Path, pki: Path) -> None:
+    with (
+        mosquitto(tmp_path / "broker") as broker,
+        story(broker.port, tls(pki), host="localhost") as told,
+    ):
+        told.link.connect(CONNECT)
+        event = told.next()
+        assert isinstance(event, LinkDown)
+        assert event.key is FindingKey.HUB_TLS
+
+
+@needs_mosquitto
+def test_an_access_list_that_forbids_topics_is_told_topic_by_topic(tmp_path: Path) -> None:
+    acl = tmp_path / "acl"
+    acl.write_text(f"topic readwrite {PREFIX}/live\ntopic read {PREFIX}/ack\n")
+    with (
+        mosquitto(tmp_path / "broker", f"acl_file {acl}") as broker,
+        story(broker.port) as told,
+    ):
+        told.link.connect(CONNECT)
+        event = told.next()
+        assert isinstance(event, LinkUp)
+        assert f"{PREFIX}/presence" in event.refused
+        told.send(1, "history")
+        assert told.next() == Delivered(ticket=1, code=0x87)
+
+
+@needs_mosquitto
+def test_without_a_goodbye_the_broker_publishes_the_will(tmp_path: Path) -> None:
+    with mosquitto(tmp_path / "broker") as broker:
+        watcher = Story(broker.port)
+        watcher.link._leaves = {f"{PREFIX}/presence": "presence"}
+        with watcher.link:
+            silent = Message(topic="x/y", payload=b"", retain=False)
+            other = Connect(will=silent, birth=silent)
+            watcher.link._identity = Identity(kelurahan="k", rw="r", rt="r", box="watcher")
+            watcher.link.connect(other)
+            assert isinstance(watcher.next(), LinkUp)
+            with story(broker.port) as told:
+                told.link.connect(CONNECT)
+                assert isinstance(told.next(), LinkUp)
+                born = watcher.next()
+            died = watcher.next()
+    assert isinstance(born, HubMessage)
+    assert isinstance(died, HubMessage)
+    assert b'"online"' in born.payload
+    assert b'"offline"' in died.payload
+
+
+def test_tls_contexts_refuse_what_is_older_than_1_2(pki: Path) -> None:
+    link = Story(1).link
+    context = link._tls_context(tls(pki))
+    link.close()
+    assert context.minimum_version is ssl.TLSVersion.TLSv1_2
+    assert context.check_hostname
+    assert context.verify_mode is ssl.CERT_REQUIRED

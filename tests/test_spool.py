@@ -1,0 +1,1271 @@
+"""The journal against its promises: on real SQLite files, on disks that fail, in processes that are killed."""
+
+import ast
+import itertools
+import json
+import os
+import random  # noqa: TID251 - seeded: the same each time
+import shutil
+import sqlite3
+import stat
+import subprocess
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    rule,
+)
+
+from edge_agent.clock import SystemClock
+from edge_agent.core.gate import Cause, Gate, Released
+from edge_agent.core.messages import (
+    Committed,
+    Died,
+    Event,
+    Fetch,
+    Fetched,
+    FindingKey,
+    JournalTrouble,
+    Lane,
+    Purge,
+    Purged,
+    Rank,
+    Record,
+    Settle,
+    Stored,
+)
+from edge_agent.core.settings import Journal
+from edge_agent.spool import Spool, check
+from edge_agent.spool.store import FILE, QUERIES, Limits, Store, connect
+from edge_agent.spool.values import Stamp, end_of_cover, merged
+from tests.support import powercut
+from tests.support.build import picture as taken
+from tests.support.disk import Disk, Fault
+
+ROOM = 50_000_000
+
+
+class HandClock:
+    """Runs as the real one does, and can be moved on by hand."""
+
+    def __init__(self, boot: str = "boot-1") -> None:
+        self._real = SystemClock()
+        self._start = self._real.now()
+        self._skipped = 0.0
+        self.boot = boot
+        self.wall_at_boot = 1_800_000_000.0
+        self.is_trusted = True
+
+    def now(self) -> float:
+        return 1_000.0 + self._real.now() - self._start + self._skipped
+
+    def wall(self) -> float:
+        return self.wall_at_boot + self.now()
+
+    def trusted(self) -> bool:
+        return self.is_trusted
+
+    def skip(self, seconds: float) -> None:
+        self._skipped += seconds
+
+
+class Desk:
+    """A spool with everything that it posts, and short ways to ask it."""
+
+    def __init__(
+        self, folder: Path, *, clock: HandClock | None = None, disk: Disk | None = None, **settings
+    ) -> None:
+        self.folder = folder
+        self.clock = clock or HandClock()
+        self.disk = disk or Disk()
+        self.events: list[Event] = []
+        self._came = threading.Condition()
+        limits = {"quota_bytes": ROOM, "disk_floor_bytes": 0, **settings}
+        self.spool = Spool(
+            Journal(folder=str(folder), **limits),
+            clock=self.clock,
+            post=self._post,
+            connector=self.disk.connect,
+        )
+
+    def __enter__(self) -> "Desk":
+        self.spool.__enter__()
+        self.wait(Committed)
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.disk.go.set()
+        self.spool.close()
+        assert not [event for event in self.events if isinstance(event, Died)]
+
+    def _post(self, event: Event) -> None:
+        with self._came:
+            self.events.append(event)
+            self._came.notify_all()
+
+    def wait(self, kind, where: Callable = lambda _: True, *, since: int = 0):
+        """The first event of *kind* that was or will be posted, from the *since*-th on."""
+
+        def found():
+            events = self.events[since:]
+            return next((e for e in events if isinstance(e, kind) and where(e)), None)
+
+        with self._came:
+            assert self._came.wait_for(lambda: found() is not None, 15), (
+                f"no {kind.__name__} came, only {self.events[since:]!r:.2000}"
+            )
+            return found()
+
+    def last(self, kind):
+        return next(e for e in reversed(self.events) if isinstance(e, kind))
+
+    def all(self, kind):
+        return [event for event in self.events if isinstance(event, kind)]
+
+    # -- putting --
+
+    def note(self, n: object = 0, *, rank: Rank = Rank.STATE, kind: str = "test.note", **more):
+        return Record(kind=kind, rank=rank, at=self.clock.now(), data={"n": n}, **more)
+
+    def keep(self, *records: Record) -> None:
+        for record in records:
+            self.spool.keep(record)
+
+    def alarm(self) -> int:
+        """Keep an AUDIT record and wait until it, and all before it, is committed; returns the last seq."""
+        nonce = f"alarm {len(self.events)}"
+        self.spool.keep(self.note(nonce, rank=Rank.AUDIT, kind="test.alarm"))
+        while True:
+            since = len(self.events)
+            found = [s for s in self.read(audit=True) if s.kind == "test.alarm"]
+            if found and numbers(found)[-1] == nonce:
+                return self.last(Committed).last_seq
+            self.wait(Committed, since=since)
+
+    def settle(self, *ranges: tuple[int, int], epoch: str | None = None) -> None:
+        self.settled_at = len(self.events)
+        self.spool.settle(Settle(epoch=epoch or self.epoch, ranges=ranges))
+
+    def deleted(self, depth: int) -> None:
+        """Wait until so many records are left after the settling."""
+        self.clock.skip(2)
+        self.spool.fetch(self.question(limit=1))  # something to wake up for
+        self.wait(Committed, lambda event: event.depth == depth, since=self.settled_at)
+
+    # -- asking --
+
+    @property
+    def epoch(self) -> str:
+        return self.last(Committed).epoch
+
+    def question(self, **more) -> Fetch:
+        basis = {"lane": Lane.LIVE, "after": 0, "upto": None, "limit": 10**6, "limit_bytes": 10**9}
+        return Fetch(**{**basis, **more})
+
+    def ask(self, **more) -> Fetched:
+        question = self.question(**more)
+        self.spool.fetch(question)
+        return self.wait(Fetched, lambda event: event.fetch is question)
+
+    def read(self, **more) -> list[Stored]:
+        """Everything of one selection, page by page."""
+        out: list[Stored] = []
+        while True:
+            got = self.ask(**{**more, "after": out[-1].seq if out else more.get("after", 0)})
+            out += got.records
+            if got.end:
+                return out
+
+    def everything(self, cameras=("gate", "alley")) -> list[Stored]:
+        parts = [self.read(audit=True), self.read(), *(self.read(camera=name) for name in cameras)]
+        return sorted(itertools.chain(*parts), key=lambda stored: stored.seq)
+
+    def bytes_on_disk(self) -> int:
+        return sum(path.stat().st_size for path in self.folder.iterdir())
+
+
+def released(camera: str, at: float, jpeg: bytes) -> Released:
+    """A picture that went through a real gate."""
+    gate = Gate(camera, at=0)
+    gate.move(Cause.SIGNAL_BACK, at=at)
+    gate.move(Cause.PROVEN, at=at)
+    gate.offer(taken(camera=camera, taken_at=at, jpeg=jpeg), matches=True, wanted=True, at=at)
+    closing = taken(camera=camera, taken_at=at + 1)
+    out = gate.offer(closing, matches=True, wanted=True, at=at + 1)
+    assert out is not None
+    return out
+
+
+def jpeg(n: int, size: int = 20_000) -> bytes:
+    """No real picture, but as hard to compress as one, and easy to find again."""
+    return b"\xff\xd8" + random.Random(n).randbytes(size - 4) + b"\xff\xd9"
+
+
+def numbers(records: list[Stored]) -> list[object]:
+    return [json.loads(stored.data)["n"] for stored in records]
+
+
+def declared(records: list[Stored], kind: str = "journal.thinned") -> set[int]:
+    """Every seq that the tombstones among *records* name."""
+    gone: set[int] = set()
+    for stored in records:
+        if stored.kind == kind:
+            for low, high in json.loads(stored.data)["ranges"]:
+                gone |= set(range(low, high + 1))
+    return gone
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "journal"
+
+
+@pytest.fixture
+def desk(folder: Path) -> Iterator[Desk]:
+    with Desk(folder) as it:
+        yield it
+
+
+# ---- keeping and asking ----
+
+
+def test_a_record_comes_back_as_it_was_put_in(desk: Desk):
+    desk.clock.is_trusted = False
+    at = desk.clock.now() - 30
+    data = {"ohm": float("nan"), "list": (1, 2.5, None, True), "text": "kabel putus \u2713 \ud800"}
+    desk.keep(Record(kind="cable.open", rank=Rank.AUDIT, at=at, data=data, camera="gate"))
+    (stored,) = desk.read(audit=True)
+    assert (stored.kind, stored.rank, stored.camera) == ("cable.open", Rank.AUDIT, "gate")
+    assert (stored.epoch, stored.seq, stored.boot, stored.at) == (desk.epoch, 1, "boot-1", at)
+    assert stored.wall_s == pytest.approx(1_800_000_000 + at, abs=0.01)
+    assert not stored.trusted
+    assert json.loads(stored.data) == {**data, "ohm": None, "list": [1, 2.5, None, True]}
+    assert stored.jpeg is None
+
+
+def test_a_picture_comes_back_to_the_bit(desk: Desk):
+    desk.spool.keep_picture(released("gate", 900.0, jpeg(1)))
+    desk.alarm()
+    (stored,) = desk.read(camera="gate")
+    assert (stored.kind, stored.rank, stored.at) == ("snapshot", Rank.PICTURE, 900.0)
+    assert stored.jpeg == jpeg(1)
+    assert json.loads(stored.data)["generation"] == 1
+    assert desk.read(camera="alley") == []
+
+
+@pytest.mark.parametrize("thing", [jpeg(1), taken(), None, {"jpeg": jpeg(1)}])
+def test_nothing_but_a_released_picture_is_taken_for_one(desk: Desk, thing: object):
+    with pytest.raises(TypeError, match="Released"):
+        desk.spool.keep_picture(thing)
+    with pytest.raises(ValueError, match="keep_picture"):
+        desk.keep(desk.note(rank=Rank.PICTURE))
+    desk.alarm()
+    assert desk.everything()[0].kind == "test.alarm"
+
+
+def test_an_alarm_is_committed_at_once_and_takes_along_what_came_before(desk: Desk):
+    desk.keep(desk.note(1), desk.note(2, rank=Rank.METRIC))
+    started = desk.clock.now()
+    assert desk.alarm() == 3
+    assert desk.clock.now() - started < 0.9, "it waited for its batch"
+
+
+def test_quiet_records_share_a_commit_for_a_second(desk: Desk):
+    before = desk.disk.commits
+    desk.keep(*(desk.note(n) for n in range(20)))
+    desk.clock.skip(0.5)
+    desk.ask()
+    assert desk.last(Committed).last_seq == 0
+    desk.clock.skip(0.6)
+    desk.ask()
+    desk.wait(Committed, lambda event: event.last_seq == 20)
+    assert desk.disk.commits == before + 1
+
+
+def test_fifty_records_close_a_batch(desk: Desk):
+    desk.keep(*(desk.note(n) for n in range(50)))
+    desk.wait(Committed, lambda event: event.last_seq == 50)
+    assert numbers(desk.read()) == list(range(50))
+
+
+def test_each_selection_is_served_in_order_of_seq(desk: Desk):
+    ranks = [Rank.STATE, Rank.METRIC, Rank.AUDIT] * 20
+    for n, rank in enumerate(ranks):
+        desk.keep(desk.note(n, rank=rank))
+        desk.spool.keep_picture(released(("gate", "alley")[n % 2], 900.0 + n, jpeg(n, 500)))
+    desk.alarm()
+    assert numbers(desk.read(audit=True))[:-1] == [n for n in range(60) if n % 3 == 2]
+    assert numbers(desk.read()) == [n for n in range(60) if n % 3 != 2]
+    assert [s.jpeg for s in desk.read(camera="alley")] == [jpeg(n, 500) for n in range(1, 60, 2)]
+    seqs = [stored.seq for stored in desk.everything()]
+    assert seqs == list(range(1, 122))
+
+
+def test_a_page_ends_at_its_bounds_and_says_whether_there_is_more(desk: Desk):
+    desk.keep(*(desk.note(n) for n in range(50)))
+    for n in range(5):
+        desk.spool.keep_picture(released("gate", 900.0 + n, jpeg(n)))
+    desk.alarm()
+    first = desk.ask(limit=20)
+    assert (len(first.records), first.end) == (20, False)
+    rest = desk.ask(after=20, limit=30)
+    assert (len(rest.records), rest.end) == (30, True)
+    assert [s.seq for s in desk.ask(after=10, upto=12).records] == [11, 12]
+    assert desk.ask(after=10, upto=12).end
+    pictures = desk.ask(camera="gate", limit_bytes=50_000)
+    assert (len(pictures.records), pictures.end) == (2, False)
+    large = desk.ask(camera="gate", limit_bytes=1)
+    assert (len(large.records), large.end) == (1, False), "one goes through however large"
+    assert desk.ask(after=10**30).records == ()
+
+
+def test_a_hub_gets_again_exactly_what_it_names(desk: Desk):
+    desk.keep(*(desk.note(n) for n in range(10)))
+    desk.spool.keep_picture(released("gate", 900.0, jpeg(1)))
+    desk.alarm()
+    again = desk.ask(seqs=(12, 3, 11, 3, 99, -1), lane=Lane.AGAIN)
+    assert [stored.seq for stored in again.records] == [3, 11, 12]
+    assert again.records[1].jpeg == jpeg(1)
+    assert again.end
+    page = desk.ask(seqs=(2, 3, 4), limit=2)
+    assert ([stored.seq for stored in page.records], page.end) == ([2, 3], False)
+
+
+def test_a_long_read_is_cut_short_so_that_an_alarm_need_not_wait(desk: Desk):
+    for n in range(100):
+        desk.spool.keep_picture(released("gate", 900.0 + n, jpeg(n, 70_000)))
+    desk.alarm()
+    ticking = iter(range(10**9))
+    real = desk.clock.now
+    desk.clock.now = lambda: (
+        real() + next(ticking) * 0.01
+    )  # each look at the clock finds it 10 ms on
+    page = desk.ask(camera="gate")
+    assert 1 <= len(page.records) < 10
+    assert not page.end
+    assert len(desk.read(camera="gate")) == 100
+
+
+def test_no_statement_walks_over_all_records(folder: Path):
+    with Desk(folder) as desk:
+        desk.alarm()
+    connection = sqlite3.connect(folder / FILE)
+    for name, (sql, parameters) in QUERIES.items():
+        plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}", parameters)]
+        assert not [step for step in plan if "SCAN" in step or "TEMP B-TREE" in step], (name, plan)
+    connection.close()
+
+
+# ---- seq, epoch, facts ----
+
+
+def test_seq_is_never_given_twice_even_when_nothing_is_left(folder: Path):
+    with Desk(folder) as desk:
+        epoch = desk.epoch
+        upto = desk.alarm()
+        desk.settle((1, upto))
+        desk.deleted(depth=0)
+    with Desk(folder) as desk:
+        assert desk.last(Committed).depth == 0
+        assert desk.alarm() == upto + 1
+        assert desk.epoch == epoch
+
+
+def test_what_waits_is_written_on_the_way_out(folder: Path):
+    with Desk(folder) as desk:
+        desk.keep(*(desk.note(n) for n in range(120)))
+    with Desk(folder) as desk:
+        assert numbers(desk.read()) == list(range(120))
+        desk.spool.close()
+        desk.spool.close()
+    assert check(str(folder)) == ()
+
+
+def test_another_boot_is_told_apart(folder: Path):
+    with Desk(folder) as desk:
+        desk.alarm()
+        assert desk.last(Committed).oldest_at is not None
+    with Desk(folder, clock=HandClock("boot-2")) as desk:
+        assert desk.last(Committed).oldest_at is None
+        assert desk.last(Committed).oldest_wall_s is not None
+        desk.alarm()
+        assert [stored.boot for stored in desk.read(audit=True)] == ["boot-1", "boot-2"]
+
+
+def test_facts_are_remembered_over_restarts(folder: Path):
+    with Desk(folder) as desk:
+        assert desk.spool.recall("policy") is None
+        desk.spool.remember("policy", b"one")
+        desk.spool.remember("policy", b"two")
+        assert desk.spool.recall("policy") == b"two"
+    with Desk(folder) as desk:
+        assert desk.spool.recall("policy") == b"two"
+
+
+# ---- settling ----
+
+
+def test_what_the_hub_has_is_not_shown_again_and_goes(desk: Desk):
+    desk.keep(*(desk.note(n) for n in range(50)))
+    desk.wait(Committed, lambda event: event.last_seq == 50)
+    desk.settle((1, 10), (20, 29), (45, 10**30), (8, 7), (-5, 3))
+    kept = [n for n in range(50) if not (n < 10 or 19 <= n < 29 or n >= 44)]
+    assert numbers(desk.read()) == kept, "asked behind the settling, in the same breath"
+    desk.deleted(depth=len(kept))
+    assert numbers(desk.read()) == kept
+
+
+def test_a_watermark_of_another_epoch_deletes_nothing(desk: Desk):
+    desk.alarm()
+    desk.settle((1, 10**9), epoch="f" * 32)
+    desk.clock.skip(2)
+    desk.alarm()
+    assert desk.last(Committed).depth == 2
+
+
+def test_settling_a_month_does_not_hold_up_an_alarm(folder: Path):
+    with Desk(folder) as desk:
+        desk.keep(*(desk.note(n, rank=Rank.STATE) for n in range(1_900)))
+        desk.wait(Committed, lambda event: event.last_seq >= 1_900)
+        commits = desk.disk.commits
+        desk.settle((1, 1_900))
+        desk.deleted(depth=0)
+        assert desk.disk.commits - commits >= 4, "in steps, with room for others between them"
+
+
+def test_space_is_used_again_and_given_back(folder: Path):
+    with Desk(folder, quota_bytes=200_000_000) as desk:
+        sizes = []
+        for turn in range(3):
+            for n in range(400):
+                desk.spool.keep_picture(released("gate", 900.0 + n, jpeg(n, 60_000)))
+                if n % 50 == 49:
+                    desk.alarm()
+            sizes.append((folder / FILE).stat().st_size)
+            desk.settle((1, desk.last(Committed).last_seq))
+            desk.deleted(depth=0)
+            assert desk.last(Committed).used_bytes < 12_000_000, turn
+        desk.clock.skip(6)
+        desk.ask()
+        desk.wait(Committed, lambda e: (folder / FILE).stat().st_size < sizes[0], since=0)
+    assert sizes[2] <= sizes[0] * 1.05
+    assert (folder / FILE).stat().st_size < 20_000_000 < sizes[0]
+
+
+# ---- bounds ----
+
+
+def test_the_quota_holds_and_everything_that_went_is_declared(folder: Path):
+    quota = 8_000_000
+    with Desk(folder, quota_bytes=quota) as desk:
+        largest = 0
+        for n in range(300):
+            desk.spool.keep_picture(released(("gate", "alley")[n % 2], 900.0 + n, jpeg(n, 60_000)))
+            desk.keep(desk.note(n), desk.note(n, rank=Rank.METRIC))
+            if n % 10 == 9:
+                upto = desk.alarm()
+                largest = max(largest, desk.bytes_on_disk())
+        kept = desk.everything()
+    assert largest <= quota
+    seqs = {stored.seq for stored in kept}
+    assert seqs | declared(kept) == set(range(1, upto + 1)), "neither lost nor undeclared"
+    assert not seqs & declared(kept)
+    assert sum(stored.kind == "test.alarm" for stored in kept) == 30
+    assert sum(stored.rank is Rank.STATE for stored in kept) == 300
+    metrics = [stored for stored in kept if stored.rank is Rank.METRIC]
+    assert len(metrics) < 30, "metrics go first: only the last are left"
+    for camera in ("gate", "alley"):
+        times = [stored.at for stored in kept if stored.jpeg and stored.camera == camera]
+        assert len(times) > 40
+        gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
+        assert max(gaps) <= 4 * (times[-1] - times[0]) / len(times), "the whole time stays covered"
+    assert check(str(folder)) == ()
+
+
+def test_below_the_floor_nothing_grows_but_the_audit_trail(folder: Path):
+    free = shutil.disk_usage(folder.parent).free
+    with Desk(folder, disk_floor_bytes=free + 10**10) as desk:
+        for n in range(40):
+            desk.spool.keep_picture(released("gate", 900.0 + n, jpeg(n, 60_000)))
+            if n % 10 == 9:
+                desk.alarm()
+        trouble = desk.wait(JournalTrouble)
+        kept = desk.everything()
+    assert trouble.key is FindingKey.JOURNAL_FULL
+    assert str(folder) in trouble.detail
+    assert sum(stored.kind == "test.alarm" for stored in kept) == 4
+    dropped = [json.loads(s.data)["count"] for s in kept if s.kind == "journal.thinned"]
+    assert sum(dropped) + sum(stored.jpeg is not None for stored in kept) == 40
+    assert desk.bytes_on_disk() < 1_000_000
+
+
+def test_state_goes_at_the_very_end_and_the_audit_trail_never(folder: Path):
+    with Desk(folder, quota_bytes=2_500_000) as desk:
+        filler = "x" * 3_000
+        for n in range(700):
+            desk.keep(desk.note(n))
+            desk.keep(Record(kind="test.audit", rank=Rank.AUDIT, at=1.0, data={"fill": filler}))
+        desk.alarm()
+        kept = desk.everything()
+    assert sum(stored.kind == "test.audit" for stored in kept) == 700
+    states = [stored for stored in kept if stored.rank is Rank.STATE]
+    assert len(states) < 700
+    assert states == [] or numbers(states)[-1] == 699, "the oldest went first"
+    assert len(states) + len(declared(kept)) == 700
+    assert desk.all(JournalTrouble)[-1].key is FindingKey.JOURNAL_FULL
+
+
+def test_a_slow_disk_costs_metrics_then_pictures_and_never_a_caller(folder: Path):
+    with Desk(folder) as desk:
+        desk.disk.go.clear()
+        desk.keep(desk.note("first", rank=Rank.AUDIT))
+        assert desk.disk.hanging.wait(10)
+        started = desk.clock.now()
+        for n in range(400):
+            desk.spool.keep_picture(released("gate", 900.0 + n, jpeg(n, 60_000)))
+            desk.keep(desk.note(n), desk.note(n, rank=Rank.METRIC))
+        assert desk.clock.now() - started < 5
+        assert desk.spool.progress() < started, "the watchdog sees that nothing moves"
+        desk.disk.go.set()
+        desk.alarm()
+        kept = desk.everything()
+    stones = [json.loads(stored.data) for stored in kept if stored.kind == "journal.thinned"]
+    dropped = {stone["rank"]: stone["count"] for stone in stones}
+    assert {stone["reason"] for stone in stones} == {"slow_disk"}
+    pictures = sum(stored.jpeg is not None for stored in kept)
+    assert pictures + dropped["picture"] == 400
+    assert pictures >= 100
+    assert sum(stored.rank is Rank.METRIC for stored in kept) + dropped["metric"] == 400
+    assert numbers([s for s in kept if s.rank is Rank.STATE]) == list(range(400))
+
+
+# ---- purging ----
+
+
+def test_a_purge_leaves_no_byte_of_the_pictures_meant_and_spares_the_others(folder: Path):
+    earlier = HandClock("boot-0")
+    with Desk(folder, clock=earlier) as desk:
+        desk.spool.keep_picture(released("gate", 5_000.0, jpeg(99)))
+    with Desk(folder) as desk:
+        for n in range(20):
+            desk.spool.keep_picture(released(("gate", "alley")[n % 2], 900.0 + n, jpeg(n)))
+        desk.keep(desk.note("note"))
+        desk.alarm()
+        desk.settle((2, 3))  # gone to the hub, but its bytes may lie about
+        desk.deleted(depth=1 + 20 + 2 - 2)
+        desk.spool.keep_picture(released("gate", 919.5, jpeg(50)))  # still waits for its batch
+        desk.spool.purge(Purge(since_at=910.0, reason="privacy"))
+        desk.spool.keep_picture(released("gate", 930.0, jpeg(51)))  # the street is back
+        purged = desk.wait(Purged)
+        desk.alarm()
+        kept = desk.everything()
+        raw = b"".join(path.read_bytes() for path in folder.iterdir())
+    assert purged == Purged(seqs=tuple(range(12, 22)), cameras=("alley", "gate"))
+    left = [stored.jpeg for stored in kept if stored.jpeg is not None]
+    assert left == [jpeg(99), *(jpeg(n) for n in range(2, 10)), jpeg(51)]
+    for n in (0, 1, *range(10, 20), 50):
+        for at in range(0, 19_000, 1_000):
+            assert jpeg(n)[at : at + 40] not in raw, f"a piece of picture {n} is still in a file"
+    (stone,) = [json.loads(stored.data) for stored in kept if stored.kind == "privacy.purged"]
+    assert stone["ranges"] == [[12, 21]]
+    assert (stone["count"], stone["unwritten"], stone["cameras"]) == (11, 1, ["alley", "gate"])
+    assert check(str(folder)) == ()
+
+
+def test_a_purge_goes_before_everything_that_waits(folder: Path):
+    with Desk(folder) as desk:
+        desk.spool.keep_picture(released("gate", 900.0, jpeg(0)))
+        desk.alarm()
+        desk.disk.go.clear()
+        desk.keep(desk.note("blocks", rank=Rank.AUDIT))
+        assert desk.disk.hanging.wait(10)
+        for n in range(1, 100):
+            desk.spool.keep_picture(released("gate", 900.0 + n, jpeg(n, 60_000)))
+        desk.spool.purge(Purge(since_at=0.0, reason="privacy"))
+        commits = desk.disk.commits
+        desk.disk.go.set()
+        desk.wait(Purged)
+        assert desk.disk.commits <= commits + 2, "the one that hung, and the purge"
+        desk.alarm()
+        assert desk.read(camera="gate") == []
+
+
+def test_an_empty_purge_is_told_too(desk: Desk):
+    desk.spool.purge(Purge(since_at=0.0, reason="privacy"))
+    assert desk.wait(Purged) == Purged(seqs=(), cameras=())
+    assert [stored.kind for stored in desk.read(audit=True)] == ["privacy.purged"]
+
+
+# ---- what lies in its place ----
+
+
+def test_a_missing_folder_is_made_and_closed_to_others(tmp_path: Path):
+    folder = tmp_path / "a" / "b"
+    with Desk(folder) as desk:
+        desk.alarm()
+        modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()}
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert set(modes) == {FILE, f"{FILE}-wal"}
+    assert set(modes.values()) == {0o600}
+
+
+def test_an_open_door_is_closed(folder: Path):
+    folder.mkdir(mode=0o755)
+    (folder / FILE).touch(mode=0o644)
+    with Desk(folder) as desk:
+        desk.alarm()
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert stat.S_IMODE((folder / FILE).stat().st_mode) == 0o600
+
+
+def foreign_text(path: Path) -> None:
+    path.write_text("not a journal\n" * 1_000, encoding="ascii")
+
+
+def foreign_database(path: Path) -> None:
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TABLE wedding (guest TEXT)")
+    connection.commit()
+    connection.close()
+
+
+def folder_in_its_place(path: Path) -> None:
+    (path / "inside").mkdir(parents=True)
+
+
+def link_elsewhere(path: Path) -> None:
+    path.symlink_to("/nowhere/at/all")
+
+
+@pytest.mark.parametrize(
+    "put", [foreign_text, foreign_database, folder_in_its_place, link_elsewhere]
+)
+def test_whatever_lies_in_its_place_is_moved_aside(folder: Path, put: Callable[[Path], None]):
+    folder.mkdir()
+    put(folder / FILE)
+    before = (folder / FILE).read_bytes() if (folder / FILE).is_file() else None
+    with Desk(folder) as desk:
+        trouble = desk.wait(JournalTrouble)
+        desk.alarm()
+        assert [stored.kind for stored in desk.everything()] == ["journal.damaged", "test.alarm"]
+        aside = folder / f"{FILE}.damaged-1"
+        assert os.path.lexists(aside)
+        assert before is None or aside.read_bytes() == before, "it may be somebody's"
+    assert trouble.key is FindingKey.JOURNAL_BROKEN
+    assert "damaged-1" in trouble.detail
+    with Desk(folder) as desk:
+        assert desk.all(JournalTrouble) == [], "told once"
+
+
+def test_what_can_be_read_of_a_damaged_store_is_saved(folder: Path):
+    with Desk(folder) as desk:
+        desk.spool.remember("policy", b"kept")
+        for n in range(400):
+            desk.keep(desk.note(n, rank=Rank.AUDIT if n % 10 == 0 else Rank.STATE))
+            if n % 8 == 0:
+                desk.spool.keep_picture(released("gate", 900.0 + n, jpeg(n, 30_000)))
+        desk.alarm()
+        epoch, before = desk.epoch, desk.everything()
+    rng = random.Random(7)
+    with (folder / FILE).open("r+b") as file:
+        pages = (folder / FILE).stat().st_size // 4096
+        for page in rng.sample(range(20, pages), 12):
+            file.seek(page * 4096)
+            file.write(rng.randbytes(4096))
+        file.seek(0)
+        file.write(b"no longer SQLite")  # nobody can overlook it
+    header = b"SQLite format 3\0"
+    with Desk(folder) as desk:
+        assert desk.epoch != epoch
+        assert desk.last(Committed).depth == 1, "with its head cut off nothing can be read"
+        aside = folder / f"{FILE}.damaged-1"
+    with aside.open("r+b") as file:
+        file.write(header)
+    for path in folder.iterdir():
+        if path != aside:
+            path.unlink()
+    aside.rename(folder / FILE)
+    with sqlite3.connect(folder / FILE) as connection:
+        connection.execute("DROP INDEX record_by_shelf")  # whole, but for a part of it
+        connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    with Desk(folder) as desk:
+        told = json.loads(desk.read(audit=True)[-1].data)
+        after = desk.everything()
+        assert desk.spool.recall("policy") == b"kept"
+        assert desk.epoch != epoch
+    assert told["epoch"] == epoch
+    saved = [stored for stored in after if stored.kind != "journal.damaged"]
+    assert len(saved) == told["salvaged"] > len(before) * 0.6
+    originals = {(s.kind, s.camera, s.at, s.wall_s, s.data, s.jpeg) for s in before}
+    assert {(s.kind, s.camera, s.at, s.wall_s, s.data, s.jpeg) for s in saved} <= originals
+    records = [stored for stored in saved if stored.jpeg is None]
+    assert [s.at for s in records] == sorted(s.at for s in records)
+    assert check(str(folder)) == ()
+
+
+def test_damage_met_on_the_way_is_met_with_a_new_store(folder: Path):
+    with Desk(folder) as desk:
+        desk.keep(*(desk.note("x" * 500) for _ in range(500)))
+        desk.alarm()
+        epoch = desk.epoch
+    size = (folder / FILE).stat().st_size
+    with (folder / FILE).open("r+b") as file:
+        for at in range(30 * 4096, size, 4096):
+            file.seek(at)
+            file.write(b"\x00" * 100)
+    with Desk(folder) as desk:
+        desk.keep(*(desk.note("new", rank=Rank.AUDIT) for _ in range(300)))
+        desk.wait(JournalTrouble, lambda event: event.key is FindingKey.JOURNAL_BROKEN)
+        desk.alarm()
+        kept = desk.everything()
+        assert desk.epoch != epoch
+        assert desk.last(Committed).durable
+    assert [stored.kind for stored in kept].count("journal.damaged") == 1
+    assert numbers([s for s in kept if s.kind == "test.note" and s.rank is Rank.AUDIT]) == (
+        ["new"] * 300
+    )
+
+
+def test_a_flipped_bit_in_a_record_is_found_and_declared(folder: Path):
+    with Desk(folder) as desk:
+        for n in range(3):
+            desk.spool.keep_picture(released("gate", 900.0 + n, jpeg(n)))
+        desk.alarm()
+    raw = bytearray((folder / FILE).read_bytes())
+    at = raw.find(jpeg(1)[8_000:8_040])
+    raw[at] ^= 1
+    (folder / FILE).write_bytes(raw)
+    assert check(str(folder)) == ("record 2: not as it was put in (checksum, name or picture)",)
+    with Desk(folder) as desk:
+        assert [stored.jpeg for stored in desk.read(camera="gate")] == [jpeg(0), jpeg(2)]
+        assert declared(desk.everything()) == {2}
+    assert check(str(folder)) == ()
+
+
+def test_a_second_agent_on_the_same_journal_harms_nothing(folder: Path):
+    with Desk(folder) as first:
+        first.alarm()
+        with Desk(folder) as second:
+            trouble = second.wait(JournalTrouble)
+            assert "locked" in trouble.detail
+            assert not second.last(Committed).durable
+            second.alarm()
+        first.alarm()
+    assert check(str(folder)) == ()
+
+
+def test_check_names_what_is_wrong(folder: Path, tmp_path: Path):
+    assert "no journal" in check(str(folder))[0]
+    with Desk(folder) as desk:
+        desk.keep(*(desk.note(n) for n in range(5)))
+        desk.spool.keep_picture(released("gate", 900.0, jpeg(1)))
+        desk.alarm()
+        assert "locked" in check(str(folder))[0]
+    assert check(str(folder)) == ()
+    with sqlite3.connect(folder / FILE) as connection:
+        connection.execute("UPDATE record SET data = x'7b7d' WHERE seq = 2")
+        connection.execute("DELETE FROM record WHERE seq = 6")
+        connection.execute("UPDATE store SET last_seq = 3")
+    connection.close()
+    faults = "\n".join(check(str(folder)))
+    for word in ("record 2: not as", "record 6: a picture without", "beyond the last seq", "6 rec"):
+        assert word in faults
+    foreign_text(folder / FILE)
+    assert "NOTADB" in check(str(folder))[0]
+
+
+# ---- a disk that fails ----
+
+
+@pytest.mark.parametrize("fault", [Fault.LOST, Fault.LANDED])
+def test_a_failed_commit_is_neither_lost_nor_doubled(folder: Path, fault: Fault):
+    with Desk(folder) as desk:
+        desk.keep(desk.note(0), desk.note(1))
+        desk.disk.fail(fault)
+        desk.alarm()
+        desk.keep(desk.note(2))
+        desk.alarm()
+        kept = desk.everything()
+        assert desk.last(Committed).durable
+        assert desk.all(JournalTrouble) == []
+    assert [stored.seq for stored in kept] == list(range(1, len(kept) + 1))
+    kinds = [stored.kind for stored in kept]
+    assert kinds.count("test.alarm") == 2
+    assert kinds.count("journal.reopened") == 1, "a disk that stumbles is told of"
+    assert numbers([s for s in kept if s.kind == "test.note"]) == [0, 1, 2]
+    assert check(str(folder)) == ()
+
+
+@pytest.mark.parametrize("fault", [Fault.LOST, Fault.LANDED])
+def test_a_purge_whose_commit_failed_is_done_all_the_same(folder: Path, fault: Fault):
+    with Desk(folder) as desk:
+        desk.spool.keep_picture(released("gate", 900.0, jpeg(0)))
+        desk.alarm()
+        desk.disk.fail(fault)
+        desk.spool.purge(Purge(since_at=0.0, reason="privacy"))
+        assert desk.wait(Purged) == Purged(seqs=(1,), cameras=("gate",))
+        stones = [stored for stored in desk.read(audit=True) if stored.kind == "privacy.purged"]
+        assert len(stones) == 1
+        raw = b"".join(path.read_bytes() for path in folder.iterdir())
+        assert jpeg(0)[5_000:5_040] not in raw
+
+
+def test_without_a_disk_it_goes_on_in_memory_and_moves_back(folder: Path):
+    with Desk(folder) as desk:
+        desk.spool.keep_picture(released("gate", 900.0, jpeg(0)))
+        upto = desk.alarm()
+        on_disk = desk.epoch
+        desk.disk.fail(Fault.LOST, times=10**6)
+        desk.disk.broken = True
+        desk.keep(desk.note(1))
+        desk.spool.keep_picture(released("gate", 901.0, jpeg(1)))
+        desk.spool.remember("policy", b"new")
+        desk.alarm()
+        trouble = desk.wait(JournalTrouble)
+        assert trouble.key is FindingKey.JOURNAL_BROKEN
+        assert str(folder) in trouble.detail
+        assert not desk.last(Committed).durable
+        in_memory = desk.epoch
+        assert in_memory != on_disk
+        assert [stored.jpeg for stored in desk.read(camera="gate")] == [jpeg(1)]
+        desk.settle((1, upto), epoch=on_disk)  # says nothing about what is in memory
+        assert numbers(desk.read()) == [1]
+        desk.spool.purge(Purge(since_at=901.0, reason="privacy"))
+        desk.wait(Purged)
+        desk.clock.skip(31)
+        desk.alarm()
+        assert not desk.last(Committed).durable, "still broken"
+        desk.disk.broken = False
+        desk.disk.times = 0
+        desk.clock.skip(31)
+        since = len(desk.events)
+        desk.ask()
+        desk.wait(Committed, lambda event: event.durable, since=since)
+        desk.wait(JournalTrouble, lambda event: event.key is None, since=since)
+        assert desk.epoch == on_disk
+        kept = desk.everything()
+        assert len(desk.all(JournalTrouble)) == 2, "said once when it broke and once when mended"
+    assert next(stored.seq for stored in kept if stored.kind == "test.alarm") == upto
+    assert [stored.jpeg for stored in kept if stored.jpeg] == [jpeg(0)]
+    assert numbers([s for s in kept if s.kind == "test.note"]) == [1]
+    assert [s.kind for s in kept].count("test.alarm") == 3
+    assert [s.kind for s in kept].count("privacy.purged") == 2, "in memory, and later on the disk"
+    assert check(str(folder)) == ()
+    with Desk(folder) as desk:
+        assert desk.spool.recall("policy") == b"new"
+
+
+def test_a_purge_that_the_disk_refused_is_done_when_it_is_back(folder: Path):
+    with Desk(folder) as desk:
+        desk.spool.keep_picture(released("gate", 900.0, jpeg(0)))
+        desk.alarm()
+        desk.disk.fail(Fault.LOST, times=10**6)
+        desk.spool.purge(Purge(since_at=0.0, reason="privacy"))
+        desk.wait(Purged)
+        assert desk.read(camera="gate") == [], "what is still on the disk is not shown"
+        desk.disk.times = 0
+        desk.clock.skip(31)
+        since = len(desk.events)
+        desk.ask()
+        assert desk.wait(Purged, since=since) == Purged(seqs=(1,), cameras=("gate",))
+        assert desk.read(camera="gate") == []
+        raw = b"".join(path.read_bytes() for path in folder.iterdir())
+        assert jpeg(0)[5_000:5_040] not in raw
+
+
+def test_memory_is_bounded_and_keeps_the_audit_trail_longest(folder: Path):
+    disk = Disk()
+    disk.broken = True
+    with Desk(folder, disk=disk) as desk:
+        for n in range(600):
+            desk.spool.keep_picture(released("gate", 900.0 + n, jpeg(n, 60_000)))
+            desk.keep(desk.note(n), desk.note(n, rank=Rank.AUDIT))
+            if n % 10 == 9:
+                upto = desk.alarm()
+        assert desk.last(Committed).used_bytes < 16_000_000
+        kept = desk.everything()
+    assert {s.seq for s in kept} | declared(kept) == set(range(1, upto + 1))
+    assert sum(stored.kind == "test.note" for stored in kept) == 1_200
+    assert 50 < sum(stored.jpeg is not None for stored in kept) < 300
+
+
+def test_a_store_taken_away_while_in_use_is_begun_anew(folder: Path):
+    with Desk(folder) as desk:
+        desk.alarm()
+        epoch = desk.epoch
+        shutil.rmtree(folder)
+        desk.alarm()
+        assert desk.epoch != epoch
+        assert desk.last(Committed).durable
+        assert "test.alarm" in [stored.kind for stored in desk.read(audit=True)]
+    assert check(str(folder)) == ()
+
+
+def test_a_disk_that_hangs_does_not_keep_the_agent_from_leaving(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("edge_agent.spool.journal.CLOSE_S", 0.2)
+    with Desk(folder) as desk:
+        desk.disk.go.clear()
+        desk.keep(desk.note(rank=Rank.AUDIT))
+        assert desk.disk.hanging.wait(10)
+        started = desk.clock.now()
+        desk.spool.close()
+        assert desk.clock.now() - started < 2
+        desk.disk.go.set()
+
+
+@contextmanager
+def small_disk(tmp_path: Path, megabytes: int) -> Iterator[Path]:
+    reason = powercut.why_no_tmpfs()
+    if reason:
+        pytest.skip(reason)
+    with ExitStack() as stack:
+        try:
+            at = stack.enter_context(powercut.tmpfs(tmp_path / "card", megabytes=megabytes))
+        except subprocess.CalledProcessError as error:
+            pytest.skip(f"mounting is forbidden here: {error.stderr!r}")
+        yield at
+
+
+def test_a_card_that_turns_read_only_is_survived_and_taken_up_again(tmp_path: Path):
+    with small_disk(tmp_path, 32) as card:
+        with Desk(card / "journal") as desk:
+            desk.alarm()
+        powercut.remount(card, "ro")
+        with Desk(card / "journal") as desk:
+            trouble = desk.wait(JournalTrouble)
+            assert trouble.key is FindingKey.JOURNAL_BROKEN
+            assert "read" in trouble.detail.lower()
+            desk.alarm()
+            assert not desk.last(Committed).durable
+            powercut.remount(card, "rw")
+            desk.clock.skip(31)
+            desk.ask()
+            desk.wait(Committed, lambda event: event.durable)
+            assert [s.kind for s in desk.read(audit=True)] == ["test.alarm"] * 2
+        assert check(str(card / "journal")) == ()
+
+
+def test_a_full_card_is_survived_and_taken_up_again(tmp_path: Path):
+    with small_disk(tmp_path, 16) as card:
+        with Desk(card / "journal") as desk:
+            for n in range(20):
+                desk.spool.keep_picture(released("gate", 900.0 + n, jpeg(n, 60_000)))
+            upto = desk.alarm()
+            ballast = card / "somebody-elses-log"
+            with ballast.open("wb", buffering=0) as file, pytest.raises(OSError, match="space"):
+                file.writelines(itertools.repeat(bytes(4096)))
+            for n in range(20, 60):
+                desk.spool.keep_picture(released("gate", 900.0 + n, jpeg(n, 60_000)))
+                desk.keep(desk.note(n, rank=Rank.AUDIT))
+            desk.alarm()
+            assert desk.wait(JournalTrouble).key is not None
+            ballast.unlink()
+            desk.clock.skip(31)
+            desk.ask()
+            desk.alarm()
+            desk.wait(Committed, lambda event: event.durable and event.last_seq > upto)
+            kept = desk.everything()
+            notes = [s for s in kept if s.kind == "test.note"]
+            assert numbers(notes) == list(range(20, 60))
+        assert check(str(card / "journal")) == ()
+
+
+# ---- the model: whatever happens, in whatever order ----
+
+
+class Street(RuleBasedStateMachine):
+    """A journal beside a plain list of what it must hold."""
+
+    batches = Bundle("batches")
+
+    @initialize()
+    def begin(self) -> None:
+        place = "/dev/shm" if Path("/dev/shm").is_dir() else None  # where a sync costs nothing
+        self.home = tempfile.TemporaryDirectory(dir=place)
+        self.folder = Path(self.home.name) / "journal"
+        self.clock = HandClock()
+        self.at = 1.0
+        self.count = 0
+        self.highest = 0
+        self.held: dict[int, tuple[str, object, float]] = {}
+        self.start()
+
+    def start(self) -> None:
+        self.desk = Desk(self.folder, clock=self.clock)
+        self.desk.__enter__()
+
+    def teardown(self) -> None:
+        if hasattr(self, "desk"):
+            self.desk.__exit__(None, None, None)
+            self.home.cleanup()
+
+    def put(self, what: str) -> tuple[str, object, float]:
+        self.count += 1
+        self.at += 1.0
+        if what in ("gate", "alley"):
+            self.desk.spool.keep_picture(released(what, self.at, jpeg(self.count, 3_000)))
+            return what, jpeg(self.count, 3_000), self.at
+        self.desk.keep(
+            Record(kind="test.note", rank=Rank[what], at=self.at, data={"n": self.count})
+        )
+        return what, self.count, self.at
+
+    words = st.lists(
+        st.sampled_from(["AUDIT", "STATE", "METRIC", "gate", "alley"]), min_size=1, max_size=60
+    )
+
+    @rule(what=words)
+    def keep(self, what: list[str]) -> None:
+        things = [self.put(word) for word in what]
+        self.flush(len(things))
+        self.add(things)
+
+    def add(self, things) -> None:
+        for thing in things:
+            self.highest += 1
+            self.held[self.highest] = thing
+
+    def flush(self, more: int) -> None:
+        self.clock.skip(1.1)
+        self.desk.spool.fetch(self.desk.question(limit=1))
+        upto = self.highest + more
+        self.desk.wait(Committed, lambda event: event.last_seq >= upto)
+
+    @rule(ranges=st.lists(st.tuples(st.integers(-3, 400), st.integers(-3, 400)), max_size=4))
+    def settle(self, ranges: list[tuple[int, int]]) -> None:
+        self.desk.settle(*ranges)
+        for low, high in ranges:
+            for seq in range(low, high + 1):
+                self.held.pop(seq, None)
+
+    @rule(back=st.integers(0, 40))
+    def purge(self, back: int) -> None:
+        since = self.at - back
+        before = len(self.desk.events)
+        waiting = self.put("gate")  # gone before it was written, if it is meant
+        self.desk.spool.purge(Purge(since_at=since, reason="privacy"))
+        purged = self.desk.wait(Purged, since=before)
+        meant = {
+            seq
+            for seq, (what, _, at) in self.held.items()
+            if what in ("gate", "alley") and at >= since
+        }
+        assert set(purged.seqs) >= meant
+        for seq in meant:
+            del self.held[seq]
+        assert waiting[2] >= since
+        self.highest += 1
+        self.held[self.highest] = ("AUDIT", "privacy.purged", 0.0)
+
+    @rule()
+    def close_and_open(self) -> None:
+        epoch = self.desk.epoch
+        self.desk.__exit__(None, None, None)
+        assert check(str(self.folder)) == ()
+        self.start()
+        assert self.desk.epoch == epoch
+
+    @rule(what=words, after=st.booleans())
+    def killed_while_writing(self, what: list[str], after: bool) -> None:
+        self.desk.disk.fail(Fault.DEAD_AFTER if after else Fault.DEAD)
+        things = [self.put(word) for word in what]
+        self.clock.skip(1.1)
+        self.desk.spool.fetch(self.desk.question(limit=1))
+        self.desk.spool._thread.join(10)
+        assert not self.desk.spool._thread.is_alive()
+        self.start()
+        landed = self.desk.last(Committed).last_seq - self.highest
+        assert 0 <= landed <= len(things)
+        assert landed or not after
+        self.add(things[:landed])  # whole batches, in order, or nothing
+
+    @rule(fault=st.sampled_from([Fault.LOST, Fault.LANDED]), what=words)
+    def a_commit_fails(self, fault: Fault, what: list[str]) -> None:
+        self.desk.disk.fail(fault)
+        things = [self.put(word) for word in what]
+        self.flush(len(things))
+        self.desk.alarm()
+        got = self.desk.read(after=self.highest, audit=True)
+        mine = {stored.seq for stored in got if stored.kind in ("journal.reopened", "test.alarm")}
+        for thing in things:
+            self.next_free(mine)
+            self.held[self.highest] = thing
+        top = self.desk.last(Committed).last_seq
+        for stored in got:
+            if stored.seq in mine:
+                self.held[stored.seq] = ("AUDIT", stored.kind, 0.0)
+        self.highest = top
+
+    def next_free(self, taken: set[int]) -> None:
+        self.highest += 1
+        while self.highest in taken:
+            self.highest += 1
+
+    @invariant()
+    def holds_what_it_must(self) -> None:
+        if not hasattr(self, "desk"):
+            return
+        found = {}
+        for stored in self.desk.everything():
+            if stored.jpeg is not None:
+                found[stored.seq] = (stored.camera, stored.jpeg, stored.at)
+            elif stored.kind == "test.note":
+                found[stored.seq] = (stored.rank.name, json.loads(stored.data)["n"], stored.at)
+            else:
+                found[stored.seq] = (stored.rank.name, stored.kind, 0.0)
+        assert found == self.held
+
+
+TestStreet = Street.TestCase
+TestStreet.settings = hypothesis_settings(
+    max_examples=30, stateful_step_count=20, deadline=None, derandomize=True
+)
+TestStreet = pytest.mark.timeout(180)(TestStreet)
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        ([], []),
+        ([(3, 1)], []),
+        ([(5, 9), (1, 4)], [(1, 9)]),
+        ([(1, 2), (4, 5), (2, 3)], [(1, 5)]),
+        ([(1, 10), (2, 3), (12, 12)], [(1, 10), (12, 12)]),
+    ],
+)
+def test_ranges_are_joined(given, wanted):
+    assert merged(given) == wanted
+    assert end_of_cover(wanted, 0) is None
+    for low, high in wanted:
+        assert end_of_cover(wanted, low) == end_of_cover(wanted, high) == high
+        assert end_of_cover(wanted, high + 1) is None
+
+
+# ---- kill -9 and power cuts, with the proof outside ----
+
+
+def verify(folder: Path, lives: list[powercut.Life]) -> int:
+    """Whether everything that was told to be kept is there, once and in order; how many records were accepted."""
+    with Desk(folder, quota_bytes=100_000_000) as desk:
+        assert desk.all(JournalTrouble) == []
+        kept = desk.everything()
+        last = desk.last(Committed)
+    assert check(str(folder)) == ()
+    assert {life.epoch for life in lives} == {last.epoch}
+    accepted = max(life.kept for life in lives)
+    settled = max(life.settling for life in lives)
+    assert last.last_seq >= accepted
+    seqs = {stored.seq for stored in kept}
+    missing = set(range(settled + 1, accepted + 1)) - seqs
+    assert not missing, f"{len(missing)} accepted records are lost: {sorted(missing)[:10]}"
+    starts = {life.number: life.first_seq for life in lives}
+    for stored in kept:
+        data = json.loads(stored.data)
+        assert stored.seq == starts[data["life"]] + data["n"], "out of order, or twice"
+    return accepted
+
+
+@pytest.mark.timeout(120)
+def test_nothing_accepted_is_lost_when_the_agent_is_killed(folder: Path):
+    clock = SystemClock()
+    moments = random.Random(11)
+    lives: list[powercut.Life] = []
+    for number in range(12):
+        life = powercut.Life(folder, number)
+        life.listen(moments.uniform(0.02, 0.4), clock)
+        life.kill()
+        lives.append(life)
+    assert verify(folder, lives) > 1_000
+    assert any(life.settling for life in lives)
+
+
+@pytest.mark.timeout(120)
+def test_nothing_accepted_is_lost_when_the_power_is_cut(tmp_path: Path):
+    reason = powercut.why_no_loop()
+    if reason:
+        pytest.skip(reason)
+    clock = SystemClock()
+    moments = random.Random(5)
+    image = tmp_path / "card-0"
+    powercut.make_image(image, megabytes=64)
+    lives: list[powercut.Life] = []
+    with ExitStack() as cleanup:
+        for number in range(6):
+            after = tmp_path / f"card-{number + 1}"
+            try:
+                disk = cleanup.enter_context(powercut.mounted(image, tmp_path / f"at-{number}"))
+            except subprocess.CalledProcessError as error:
+                pytest.skip(f"mounting is forbidden here: {error.stderr!r}")
+            life = powercut.Life(disk / "journal", number)
+            life.listen(moments.uniform(0.1, 0.6), clock)
+            life.stop()
+            shutil.copyfile(image, after)  # what had reached the disk when the light went out
+            life.kill()
+            cleanup.pop_all().close()
+            image.unlink()
+            lives.append(life)
+            image = after
+        disk = cleanup.enter_context(powercut.mounted(image, tmp_path / "at-the-end"))
+        assert verify(disk / "journal", lives) > 300
+
+
+# ---- in passing ----
+
+
+def test_only_store_and_rescue_speak_to_sqlite():
+    """The pages say that one place knows the tables; keep it so."""
+    folder = Path(__file__).resolve().parent.parent / "edge_agent" / "spool"
+    users = set()
+    for path in folder.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import) and any(n.name == "sqlite3" for n in node.names):
+                users.add(path.name)
+    assert users == {"store.py", "rescue.py"}
+
+
+def test_a_million_records_do_not_delay_the_start(tmp_path: Path):
+    """A scaled-down million: opening must cost the same with 100 and with 100,000 records."""
+    clock = SystemClock()
+    stamp = Stamp(boot="b", at=1.0, wall_s=1.0, trusted=True)
+    folder = tmp_path / "large"
+    folder.mkdir()
+    limits = Limits(folder=folder, quota_bytes=10**9)
+    store = Store(connect(str(folder / FILE)), limits, lambda: stamp)
+    store.close()
+    with sqlite3.connect(folder / FILE) as connection:
+        connection.execute(
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100000)"
+            " INSERT INTO record SELECT i, 1, 'k', NULL, 1, 1.0, 1.0, 1, 0, 0, x'7b7d' FROM n"
+        )
+        connection.execute("UPDATE store SET last_seq = 100000, depth = 100000")
+    connection.close()
+    steps = 0
+
+    def count() -> int:
+        nonlocal steps
+        steps += 1
+        return 0
+
+    connection = connect(str(folder / FILE))
+    connection.set_progress_handler(count, 100)
+    started = clock.now()
+    store = Store(connection, limits, lambda: stamp)
+    assert store.committed().depth == 100_000
+    assert clock.now() - started < 2
+    assert steps < 50, (
+        "thousands of steps of SQLite's machine mean that something walks over them all"
+    )
+    store.close()
