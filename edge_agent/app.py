@@ -97,6 +97,7 @@ class App:
         self._turned_at = self._clock.now()
         self._snapshot = b"{}"
         self._snapshot_at = -STATUS_EVERY_S
+        self._headline = ""
         self._failed = False
 
     def stop(self) -> None:
@@ -199,6 +200,10 @@ class App:
         if now - self._snapshot_at < STATUS_EVERY_S:
             return
         self._snapshot_at = now
+        headline = self._agent.headline()
+        if headline != self._headline:
+            self._headline = headline
+            notify(f"STATUS={headline}")
         self._snapshot = json.dumps(self._agent.status(at=now), ensure_ascii=False).encode()
 
     def _perform(self, command: Command) -> None:

@@ -66,25 +66,36 @@ def references_from(
     greys = [vision.scaled_grey_from_jpeg(jpeg) for jpeg in jpegs]
     usable = [grey for grey in greys if grey is not None]
     if len(usable) < max(1, round(OWN_MATCHES_MIN * len(greys))):
-        return vision.Refusal(why=f"{len(greys) - len(usable)} of {len(greys)} pictures are damaged or of an odd size")
-    built = vision.build({light: usable}) if beside is None else vision.add_light(beside, light, usable)
+        return vision.Refusal(
+            why=f"{len(greys) - len(usable)} of {len(greys)} pictures are damaged or of an odd size"
+        )
+    built = (
+        vision.build({light: usable}) if beside is None else vision.add_light(beside, light, usable)
+    )
     if isinstance(built, vision.Refusal):
         return built
-    return _checked_on_itself(built, usable)
+    why = _unsteadiness(built, usable, light)
+    return built if why is None else vision.Refusal(why=why)
 
 
-def _checked_on_itself(references: vision.References, burst: Sequence[vision.Grey]) -> vision.References | vision.Refusal:
-    eye = vision.Eye(references)
+def _unsteadiness(built: vision.References, burst: Sequence[vision.Grey], light: str) -> str | None:
+    """Why *burst* is not one steady live view: it must match what was made of it, and its end what its beginning showed."""
+    eye = vision.Eye(built)
     readings = [eye.read(grey) for grey in burst]
     if any(reading.same_bits >= FROZEN_BITS for reading in readings):
-        return vision.Refusal(why="the camera sends the same picture again and again: restart it, then try again")
+        return "the camera sends the same picture again and again: restart it, then try again"
+    half = len(burst) // 2
+    beginning = vision.build({light: burst[:half]}) if half else built
+    if isinstance(beginning, vision.References):
+        before = vision.Eye(beginning)
+        readings += [before.read(grey) for grey in burst[half:]]
     matches = sum(verdict_of(reading) is Verdict.MATCH for reading in readings)
-    if matches < OWN_MATCHES_MIN * len(readings):
-        return vision.Refusal(
-            why=f"only {matches} of {len(readings)} pictures show one and the same view: fix the camera, stop pan and "
-            "zoom, and try again when nothing large stands before the lens"
-        )
-    return references
+    if matches >= OWN_MATCHES_MIN * len(readings):
+        return None
+    return (
+        f"only {matches / len(readings):.0%} of the pictures show one and the same view: fix the camera, stop pan and zoom, "
+        "and try again when nothing large stands before the lens"
+    )
 
 
 def commission_from_files(
@@ -95,7 +106,9 @@ def commission_from_files(
     A real camera is commissioned at the box, by `main`. OSError if a file cannot be read or the folder not be written.
     """
     loaded = views.load(folder, camera_id)
-    beside = loaded if isinstance(loaded, vision.References) and light not in _names(loaded) else None
+    beside = (
+        loaded if isinstance(loaded, vision.References) and light not in _names(loaded) else None
+    )
     found = references_from([Path(path).read_bytes() for path in paths], light=light, beside=beside)
     if isinstance(found, vision.References):
         views.save(folder, camera_id, found)
@@ -170,10 +183,14 @@ def _terminal(clock: Clock) -> Desk:
         sys.stdout.flush()
         return sys.stdin.readline().strip()
 
-    return Desk(say=say, ask=ask, source=lambda camera, n: take_burst(camera, n, say=say, clock=clock))
+    return Desk(
+        say=say, ask=ask, source=lambda camera, n: take_burst(camera, n, say=say, clock=clock)
+    )
 
 
-def record(camera: Camera, folder: str, desk: Desk, *, light: str, pictures: int, sure: bool) -> int:
+def record(
+    camera: Camera, folder: str, desk: Desk, *, light: str, pictures: int, sure: bool
+) -> int:
     """Take a burst, make references, ask, save. The exit code."""
     loaded = views.load(folder, camera.id)
     before = loaded if isinstance(loaded, vision.References) else None
@@ -182,7 +199,9 @@ def record(camera: Camera, folder: str, desk: Desk, *, light: str, pictures: int
     if light != "day" and before is None:
         desk.say("refused: commission the view by day first; other lights are added beside it")
         return EXIT_REFUSED
-    desk.say(f"recording {camera.id} ({camera.name}): {pictures} pictures, about {pictures * BURST_S / PICTURES:.0f} s")
+    desk.say(
+        f"recording {camera.id} ({camera.name}): {pictures} pictures, about {pictures * BURST_S / PICTURES:.0f} s"
+    )
     burst = desk.source(camera, pictures)
     if isinstance(burst, NoPictures):
         desk.say(f"not done: no pictures: {burst.why}")
@@ -225,7 +244,9 @@ def _describe(
     say(vision.tile_map(built))
     if before is not None:
         seen = _seen_by(before, burst)
-        say(f"against what was commissioned before: {seen[Verdict.MATCH]} of {len(burst)} pictures match")
+        say(
+            f"against what was commissioned before: {seen[Verdict.MATCH]} of {len(burst)} pictures match"
+        )
 
 
 def _seen_by(references: vision.References, burst: Sequence[bytes]) -> dict[Verdict, int]:
@@ -245,9 +266,15 @@ def check(camera: Camera, folder: str, desk: Desk) -> int:
         desk.say(f"not done: no pictures: {burst.why}")
         return EXIT_NOT_DONE
     seen = _seen_by(references, burst)
-    desk.say(", ".join(f"{verdict.value.replace('_', ' ')}: {count}" for verdict, count in seen.items()))
+    desk.say(
+        ", ".join(f"{verdict.value.replace('_', ' ')}: {count}" for verdict, count in seen.items())
+    )
     matches = seen[Verdict.MATCH] >= OWN_MATCHES_MIN * len(burst)
-    desk.say("this is the commissioned view" if matches else "this is not proven to be the commissioned view")
+    desk.say(
+        "this is the commissioned view"
+        if matches
+        else "this is not proven to be the commissioned view"
+    )
     return EXIT_DONE if matches else EXIT_REFUSED
 
 
@@ -265,9 +292,13 @@ def show(settings: Settings, desk: Desk) -> int:
             desk.say(f"{camera}: {entry.references.why}")
             well = False
         else:
-            lights = ", ".join(f"{light.name} ({light.frames})" for light in entry.references.lights)
+            lights = ", ".join(
+                f"{light.name} ({light.frames})" for light in entry.references.lights
+            )
             extra = "" if camera in known else "; no such camera in the configuration"
-            desk.say(f"{camera}: view {entry.references.view[:12]}, {lights}, {entry.size_bytes} bytes{extra}")
+            desk.say(
+                f"{camera}: view {entry.references.view[:12]}, {lights}, {entry.size_bytes} bytes{extra}"
+            )
     return EXIT_DONE if well else EXIT_REFUSED
 
 
@@ -317,18 +348,33 @@ def _options(argv: Sequence[str]) -> _Options:
         "configuration, no pictures, disk)",
     )
     parser.add_argument("camera", nargs="?", metavar="CAMERA", help="its id in the configuration")
-    parser.add_argument("--config", default=DEFAULT_CONFIG, metavar="FILE", help=f"usually {DEFAULT_CONFIG}")
     parser.add_argument(
-        "--pictures", type=_count, default=PICTURES, metavar="N", help=f"{PICTURES_MIN}..{PICTURES_MAX}, usually {PICTURES}"
+        "--config", default=DEFAULT_CONFIG, metavar="FILE", help=f"usually {DEFAULT_CONFIG}"
     )
     parser.add_argument(
-        "--light", choices=("day", "dusk", "night"), default="day", help="dusk and night are added beside day"
+        "--pictures",
+        type=_count,
+        default=PICTURES,
+        metavar="N",
+        help=f"{PICTURES_MIN}..{PICTURES_MAX}, usually {PICTURES}",
+    )
+    parser.add_argument(
+        "--light",
+        choices=("day", "dusk", "night"),
+        default="day",
+        help="dusk and night are added beside day",
     )
     parser.add_argument("--yes", action="store_true", help="approve without being asked")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--list", action="store_true", help="what is commissioned, and what is not")
-    what.add_argument("--forget", action="store_true", help="remove the references of CAMERA: it is held from then on")
-    what.add_argument("--check", action="store_true", help="does CAMERA show its commissioned view now?")
+    what.add_argument(
+        "--forget",
+        action="store_true",
+        help="remove the references of CAMERA: it is held from then on",
+    )
+    what.add_argument(
+        "--check", action="store_true", help="does CAMERA show its commissioned view now?"
+    )
     found = _Options(**vars(parser.parse_args(argv)))
     if found.camera is None and not found.list:
         parser.error("which camera? Name it, or use --list")
@@ -361,4 +407,6 @@ def _with_camera(options: _Options, settings: Settings, desk: Desk) -> int:
         return forget(camera.id, folder, desk, sure=options.yes)
     if options.check:
         return check(camera, folder, desk)
-    return record(camera, folder, desk, light=options.light, pictures=options.pictures, sure=options.yes)
+    return record(
+        camera, folder, desk, light=options.light, pictures=options.pictures, sure=options.yes
+    )

@@ -367,6 +367,8 @@ def real_factory(devices: Path = Path("/dev")) -> tuple[Factory | None, str]:
     Never another library: gpiozero's own choice would fall back in silence to one that misses edges. The factory is made
     gpiozero's default, so that it is closed in good order at exit.
     """
+    if not any(devices.glob("gpiochip[0-9]*")):
+        return None, "this machine has no GPIO chip"
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         try:
@@ -433,8 +435,6 @@ def _why_no_driver(error: Exception) -> str:
         return "the pin library lgpio is not installed: pip install 'edge-agent[box]'"
     if isinstance(error, _NoHeader):
         seen = str(error)
-        if not seen:
-            return "this machine has no GPIO chip"
         if "ermission" in seen:
             return f"no right to open the GPIO chips: the service's user must be in the group gpio; seen: {seen}"
         return f"no GPIO chip of a known header ({', '.join(_HEADER_LABELS)}); seen: {seen}"

@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, Final
 
 from rich.console import Console, Group
 from rich.live import Live
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -372,16 +373,15 @@ def _lines(status: Mapping[str, object]) -> Text:
     return text
 
 
-def _finding(finding: Mapping[str, object], language: str) -> Text:
+def _finding(finding: Mapping[str, object], language: str) -> RenderableType:
     camera = finding.get("camera")
     where = f"{_text(camera)}: " if isinstance(camera, str) else ""
-    text = Text("! ", style="bold red")
-    text.append(
-        f"{where}{_text(finding.get('key'))}, for {_lasting(finding.get('since_s'))}\n",
-        style="bold",
+    head = Text("! ", style="bold red")
+    head.append(
+        f"{where}{_text(finding.get('key'))}, for {_lasting(finding.get('since_s'))}",
+        style="bold default",
     )
-    text.append("  " + _text(finding.get(language)), style="default")
-    return text
+    return Group(head, Padding(Text(_text(finding.get(language))), (0, 0, 0, 2)))
 
 
 def _table(value: object) -> Mapping[str, object]:

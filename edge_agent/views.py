@@ -133,7 +133,10 @@ def listing(folder: Path | str) -> tuple[Listed, ...]:
             about = path.stat()
             found.append(
                 Listed(
-                    camera=camera, references=references, size_bytes=about.st_size, saved_wall_s=about.st_mtime
+                    camera=camera,
+                    references=references,
+                    size_bytes=about.st_size,
+                    saved_wall_s=about.st_mtime,
                 )
             )
     return tuple(found)
@@ -179,7 +182,9 @@ def _encode(references: References, camera_id: str) -> bytes:
     body = json.dumps(head, sort_keys=True).encode() + b"\n" + zlib.compress(b"".join(planes), 9)
     raw = MAGIC + hashlib.sha256(body).hexdigest().encode() + b"\n" + body
     if len(raw) > MAX_FILE_BYTES:
-        msg = f"references of {camera_id} take {len(raw)} bytes, at most {MAX_FILE_BYTES} are allowed"
+        msg = (
+            f"references of {camera_id} take {len(raw)} bytes, at most {MAX_FILE_BYTES} are allowed"
+        )
         raise ValueError(msg)
     return raw
 
@@ -189,7 +194,9 @@ def _decode(raw: bytes, camera_id: str) -> References:
         raise _Damaged("larger than any reference: not one of ours")
     if not raw.startswith(MAGIC):
         version = raw.startswith(MAGIC[:-2])
-        raise _Damaged("made by another version of the agent" if version else "empty or not a reference file")
+        raise _Damaged(
+            "made by another version of the agent" if version else "empty or not a reference file"
+        )
     digest, _, body = raw[len(MAGIC) :].partition(b"\n")
     if hashlib.sha256(body).hexdigest().encode() != digest:
         raise _Damaged("damaged: its checksum does not fit")
@@ -258,12 +265,19 @@ def _references(heads: tuple[_LightHead, ...], deflated: bytes) -> References:
         raise _Damaged("damaged: its maps are not of the right size")
     bits = np.unpackbits(np.frombuffer(planes, np.uint8, _COUNTS_BYTES))
     counts = bits.reshape(HEIGHT, WIDTH).astype(np.bool_)
-    maps = np.frombuffer(planes, np.int8, offset=_COUNTS_BYTES).reshape(len(heads), 2, HEIGHT, WIDTH)
+    maps = np.frombuffer(planes, np.int8, offset=_COUNTS_BYTES).reshape(
+        len(heads), 2, HEIGHT, WIDTH
+    )
     if bool((np.abs(maps.astype(np.int16)) > LEVELS).any()):
         raise _Damaged("damaged: its maps hold values that no map has")
     lights = tuple(
         Light(
-            name=h.name, re=re_im[0], im=re_im[1], mean_grey=h.mean_grey, crispness=h.crispness, frames=h.frames
+            name=h.name,
+            re=re_im[0],
+            im=re_im[1],
+            mean_grey=h.mean_grey,
+            crispness=h.crispness,
+            frames=h.frames,
         )
         for h, re_im in zip(heads, maps, strict=True)
     )

@@ -17,7 +17,7 @@ from edge_agent.core.messages import CameraLost, Cause, Died, PictureTaken, Tick
 from edge_agent.core.settings import Camera, CameraKind
 from edge_agent.inbox import Inbox
 from edge_agent.vision import References, Refusal
-from tests.support import build
+from tests.support import build, room
 
 STREET = demo_pictures.STREETS[0]
 
@@ -169,16 +169,20 @@ def _jpeg(picture: np.ndarray) -> bytes:
 
 
 def _panning() -> tuple[bytes, ...]:
-    wide = cv2.imread(str(STREET.commission[0]))
+    wide = room.colour(STREET.commission[0])
     return tuple(
-        _jpeg(np.ascontiguousarray(cv2.resize(wide[40:300, x : x + 420], (640, 360)))) for x in range(0, 210, 21)
+        _jpeg(np.ascontiguousarray(cv2.resize(wide[40:300, x : x + 420], (640, 360))))
+        for x in range(0, 210, 21)
     )
 
 
 def _sky() -> tuple[bytes, ...]:
     random = np.random.default_rng(5)
     sky = np.tile(np.linspace(240, 150, 360)[:, None, None], (1, 640, 3))
-    return tuple(_jpeg(np.clip(sky + random.normal(0, 2, sky.shape), 0, 255).astype(np.uint8)) for _ in range(6))
+    return tuple(
+        _jpeg(np.clip(sky + random.normal(0, 2, sky.shape), 0, 255).astype(np.uint8))
+        for _ in range(6)
+    )
 
 
 @pytest.mark.parametrize(
@@ -273,7 +277,14 @@ def test_forgetting_where_the_disk_refuses_is_told(pole):
 
 @pytest.mark.parametrize(
     "argv",
-    [[], ["gate", "--pictures", "4"], ["gate", "--pictures", "61"], ["gate", "--pictures", "x"], ["gate", "--light", "fog"], ["gate", "--list", "--forget"]],
+    [
+        [],
+        ["gate", "--pictures", "4"],
+        ["gate", "--pictures", "61"],
+        ["gate", "--pictures", "x"],
+        ["gate", "--light", "fog"],
+        ["gate", "--list", "--forget"],
+    ],
 )
 def test_wrong_usage_is_not_done(pole, argv, capsys):
     assert pole(*argv) == 2
@@ -324,7 +335,9 @@ def _collected(*events, until_s: float = 0.0, pictures: int = 2):
             return posted.pop(0) if posted else Tick()
 
     del inbox
-    return commission._collect(Fed(clock), pictures, until=clock.now() + until_s, say=said.append), said
+    return commission._collect(
+        Fed(clock), pictures, until=clock.now() + until_s, say=said.append
+    ), said
 
 
 def _taken(jpeg: bytes, generation: int = 1) -> PictureTaken:
@@ -392,11 +405,15 @@ def test_recorded_pictures_are_commissioned_without_asking(tmp_path):
 
 
 def test_one_recorded_picture_is_enough(tmp_path):
-    assert isinstance(commission.commission_from_files(STREET.commission[:1], tmp_path, "gate"), References)
+    assert isinstance(
+        commission.commission_from_files(STREET.commission[:1], tmp_path, "gate"), References
+    )
 
 
 def test_recorded_pictures_that_show_no_street_are_refused(tmp_path):
     (tmp_path / "black.jpg").write_bytes(_jpeg(np.zeros((360, 640, 3), np.uint8)))
-    assert isinstance(commission.commission_from_files([tmp_path / "black.jpg"], tmp_path, "gate"), Refusal)
+    assert isinstance(
+        commission.commission_from_files([tmp_path / "black.jpg"], tmp_path, "gate"), Refusal
+    )
     assert views.load(tmp_path, "gate") is None
     assert isinstance(commission.commission_from_files([], tmp_path, "gate"), Refusal)

@@ -7,8 +7,9 @@ a client of its own at the broker, and through what the hub committed.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
-import os
+import socket
 import sqlite3
 import sys
 import threading
@@ -24,10 +25,14 @@ import pytest
 from paho.mqtt.client import Client, MQTTMessage, MQTTv5
 from paho.mqtt.enums import CallbackAPIVersion
 
+from edge_agent.commission import commission_from_files
+from edge_agent.vision import References
 from tests.support.broker import Mosquitto, needs_mosquitto
+from tests.support.evil_servers import evil
 from tests.support.film import Film, film, stills, street
 from tests.support.http_camera import http_camera
-from tests.support.rig import Box, CameraOf, Process, RtspCamera, await_that, repeating
+from tests.support.rig import Box, CameraOf, Process, await_that, repeating
+from tests.support.rtsp_camera import RtspServer, rtsp_server
 
 pytestmark = [
     pytest.mark.broker,
@@ -61,7 +66,7 @@ class Listener:
                 for event in json.loads(message.payload):
                     self._seen[event["epoch"], int(event["seq"])] += 1
             elif parts[6] == "snapshot":
-                told = dict(message.properties.UserProperty)  # type: ignore[attr-defined]
+                told = dict(getattr(message.properties, "UserProperty"))  # noqa: B009 - untyped in the library
                 self._seen[told["epoch"], int(told["seq"])] += 1
 
     def seen(self) -> set[tuple[str, int]]:
@@ -88,9 +93,8 @@ class AtHub:
     camera: str | None
     boot: str
     at: float
-    lane: str
-    data: dict[str, object]
     picture: str | None
+    data: dict[str, object]
 
 
 @dataclass
@@ -106,14 +110,21 @@ class Hub:
         command = [sys.executable, "-m", "edge_agent", "hub", "--port", str(self.port), "--json"]
         self.process = Process([*command, "--folder", str(self.folder)], self.folder / "hub.log")
 
+    def end(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+
     def records(self) -> list[AtHub]:
         path = self.folder / "hub.sqlite"
         if not path.exists():
             return []
-        query = "SELECT epoch, seq, kind, camera, boot, at, lane, data, picture FROM record ORDER BY epoch, seq"
+        query = "SELECT epoch, seq, kind, camera, boot, at, picture, data FROM record ORDER BY epoch, seq"
         with contextlib.closing(sqlite3.connect(path, timeout=10)) as sql:
             rows = sql.execute(query).fetchall()
-        return [AtHub(*row[:7], json.loads(row[7]), row[8]) for row in rows]
+        return [
+            AtHub(epoch, seq, kind, camera, boot, at, picture, json.loads(data))
+            for epoch, seq, kind, camera, boot, at, picture, data in rows
+        ]
 
     def pictures(self, camera: str | None = None) -> list[AtHub]:
         return [r for r in self.records() if r.kind == "snapshot" and camera in (None, r.camera)]
@@ -126,15 +137,15 @@ class Street:
     broker: Mosquitto
     hub: Hub
     box: Box
-    h264: RtspCamera
-    h265: RtspCamera
+    mawar: RtspServer
 
     def settled(self) -> bool:
         """Whether the hub has acknowledged everything that the journal accepted."""
         status = self.box.status() or {}
         uplink = status.get("uplink")
-        assert uplink is None or isinstance(uplink, dict)
-        return bool(uplink) and bool(uplink["last_seq"]) and uplink["settled_upto"] == uplink["last_seq"]
+        if not isinstance(uplink, dict) or not uplink["last_seq"]:
+            return False
+        return bool(uplink["settled_upto"] == uplink["last_seq"])
 
 
 @pytest.fixture(scope="module")
@@ -147,12 +158,14 @@ def street_on_real_parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
             film(street(0), Film(codec="h264", gop=25)),
             film(street(1), Film(codec="h265", width=1280, height=720, kbit_s=1500)),
         ]
-        h264 = RtspCamera(folder, clips[0], user=LOGIN[0], password=LOGIN[1])
-        stack.callback(h264.kill)
-        h265 = RtspCamera(folder, clips[1])
-        stack.callback(h265.kill)
+        h264, h265 = (
+            stack.enter_context(rtsp_server({"/main": clips[0]}, user=LOGIN[0], password=LOGIN[1])),
+            stack.enter_context(rtsp_server({"/main": clips[1]})),
+        )
         third = film(street(2), Film(width=1280, height=720))
-        jpegs = [path.read_bytes() for path in stills(third, folder / "stills", count=12, apart_s=0.5)]
+        jpegs = [
+            path.read_bytes() for path in stills(third, folder / "stills", count=12, apart_s=0.5)
+        ]
         snapshots = stack.enter_context(
             http_camera(folder / "http", jpegs[0], user=LOGIN[0], password=LOGIN[1])
         )
@@ -163,17 +176,21 @@ def street_on_real_parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
             folder=folder / "box",
             hub_port=broker.port,
             cameras=[
-                CameraOf(id="mawar", kind="rtsp", source=f'url = "{h264.url}"', login=LOGIN, period_s=PERIOD_S),
-                CameraOf(id="melati", kind="rtsp", source=f'url = "{h265.url}"', period_s=PERIOD_S),
-                CameraOf(id="kenanga", kind="http", source=f'url = "{snapshots.url}"', login=LOGIN, period_s=PERIOD_S),
+                CameraOf(id="mawar", kind="rtsp", source=_url(h264.url("/main")), login=LOGIN, period_s=PERIOD_S),
+                CameraOf(id="melati", kind="rtsp", source=_url(h265.url("/main")), period_s=PERIOD_S),
+                CameraOf(id="kenanga", kind="http", source=_url(snapshots.url), login=LOGIN, period_s=PERIOD_S),
             ],
         )  # fmt: skip
         stack.callback(box.end)
         commission(box)
         hub = Hub(folder / "hub", broker.port)
         hub.start()
-        stack.callback(lambda: hub.process and hub.process.kill())
-        yield Street(broker, hub, box, h264, h265)
+        stack.callback(hub.end)
+        yield Street(broker, hub, box, h264)
+
+
+def _url(url: str) -> str:
+    return f'url = "{url}"'
 
 
 def commission(box: Box) -> None:
@@ -199,7 +216,9 @@ def test_outages_of_broker_agent_and_camera_cost_no_record_and_no_other_cameras_
         # A normal day.
         box.run()
         box.await_open(within_s=60)
-        await_that("two pictures of each camera at the hub", lambda: _each(hub, box, 2), within_s=40)
+        await_that(
+            "two pictures of each camera at the hub", lambda: _each(hub, box, 2), within_s=40
+        )
 
         # The broker dies, and stays away until the journal holds news of every camera.
         broker.kill()
@@ -226,14 +245,18 @@ def test_outages_of_broker_agent_and_camera_cost_no_record_and_no_other_cameras_
 
         # One camera goes silent: it answers nothing, and closes nothing.
         before = {camera.id: len(hub.pictures(camera.id)) for camera in box.cameras}
-        street.h264.pause()
+        street.mawar.stop()
         silent_at = _now()
         await_that("a finding of that camera", lambda: _of_camera(box, "mawar"), within_s=30)
         assert _of_camera(box, "mawar") <= {"camera_no_answer", "camera_stalled"}
-        await_that("pictures of the others", lambda: _more(hub, before, ("melati", "kenanga"), 3), within_s=30)
+        await_that(
+            "pictures of the others",
+            lambda: _more(hub, before, ("melati", "kenanga"), 3),
+            within_s=30,
+        )
         assert box.gates() == {"mawar": "closed", "melati": "open", "kenanga": "open"}
         back_at = _now()
-        street.h264.resume()
+        street.mawar.go_on()
         box.await_open(within_s=90)
         await_that("pictures of it", lambda: _more(hub, before, ("mawar",), 2), within_s=40)
 
@@ -241,7 +264,9 @@ def test_outages_of_broker_agent_and_camera_cost_no_record_and_no_other_cameras_
         last = _last_seq(box)
         assert box.agent.terminate() == 0
         box.run()
-        await_that("everything settled", lambda: street.settled() and _last_seq(box) > last, within_s=40)
+        await_that(
+            "everything settled", lambda: street.settled() and _last_seq(box) > last, within_s=40
+        )
         last = _last_seq(box)
         await_that("the hub's commit", lambda: len(hub.records()) >= last, within_s=10)
         assert box.agent.terminate() == 0
@@ -263,7 +288,9 @@ def test_outages_of_broker_agent_and_camera_cost_no_record_and_no_other_cameras_
     for record in records:
         if record.kind == "snapshot":
             assert record.picture is not None
-            picture = cv2.imdecode(np.fromfile(hub.folder / record.picture, np.uint8), cv2.IMREAD_COLOR)
+            picture = cv2.imdecode(
+                np.fromfile(hub.folder / record.picture, np.uint8), cv2.IMREAD_COLOR
+            )
             assert picture is not None
             assert picture.shape[:2] == sizes[str(record.camera)]
     files = list((hub.folder / "pictures").rglob("*.jpg"))
@@ -279,7 +306,9 @@ def test_outages_of_broker_agent_and_camera_cost_no_record_and_no_other_cameras_
 
     # Findings came once and went once in each life of the agent.
     first, second, *_ = _lives(records)
-    assert _stories(first, but={"privacy_no_switch"}) == {(None, "hub_unreachable"): ["opened", "closed"]}
+    assert _stories(first, but={"privacy_no_switch"}) == {
+        (None, "hub_unreachable"): ["opened", "closed"]
+    }
     story = _stories(second, but={"privacy_no_switch"})
     assert story.keys() == {("mawar", "camera_no_answer")} or story.keys() == {
         ("mawar", "camera_stalled"),
@@ -325,10 +354,12 @@ def _of_camera(box: Box, camera: str) -> set[str]:
     return {key for owner, key in box.findings() if owner == camera and key.startswith("camera_")}
 
 
-def _pauses(records: Sequence[AtHub], camera: str, *, longer_than_s: float) -> list[tuple[float, float]]:
+def _pauses(
+    records: Sequence[AtHub], camera: str, *, longer_than_s: float
+) -> list[tuple[float, float]]:
     taken = sorted(r.at for r in records if r.kind == "snapshot" and r.camera == camera)
     assert len(taken) > 5
-    pairs = zip(taken, taken[1:], strict=False)
+    pairs = itertools.pairwise(taken)
     return [(start, end) for start, end in pairs if end - start > longer_than_s]
 
 
@@ -352,3 +383,82 @@ def _stories(records: Sequence[AtHub], *, but: set[str]) -> dict[tuple[str | Non
         if word == "finding" and key not in but:
             found.setdefault((record.camera, key), []).append(what)
     return found
+
+
+# ---- a hub that refuses ----
+
+
+@contextlib.contextmanager
+def _broker_of_mqtt_3() -> Iterator[int]:
+    """What MQTT 3.1.1 (3.1.2.2) asks of a broker that does not know the client's version: return code 1, and goodbye."""
+
+    def refuse(line: socket.socket, over: threading.Event) -> None:
+        if line.recv(4096)[:1] == b"\x10":
+            line.sendall(b"\x20\x02\x00\x01")
+
+    with evil(refuse) as port:
+        yield port
+
+
+REFUSALS = {
+    "client": "hub_refused_client",
+    "version": "hub_refused_version",
+    "topic": "hub_refused_topic",
+}
+
+
+@pytest.fixture(scope="module")
+def refused_boxes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Box]]:
+    """Three boxes, each with one camera and a hub that refuses it, at a time to save some."""
+    folder = tmp_path_factory.mktemp("refused")
+    pictures = folder / "street"
+    found = stills(film(street(2), Film(width=1280, height=720)), pictures, count=12, apart_s=0.5)
+    with contextlib.ExitStack() as stack:
+        strict = Mosquitto(folder / "strict", anonymous=False).start()
+        stack.callback(strict.kill)
+        rules = folder / "acl"
+        rules.write_text(
+            "topic read cctv/#\ntopic write cctv/v1/kuningan/03/05/topic/presence\n"
+            "topic write cctv/v1/kuningan/03/05/topic/camera/#\n"
+        )
+        deaf = Mosquitto(folder / "deaf", config=f"acl_file {rules}").start()
+        stack.callback(deaf.kill)
+        ports = {
+            "client": strict.port,
+            "version": stack.enter_context(_broker_of_mqtt_3()),
+            "topic": deaf.port,
+        }
+        boxes = {}
+        for name, port in ports.items():
+            camera = CameraOf(id="mawar", kind="clip", source=f'path = "{pictures}"', period_s=2.0)
+            box = boxes[name] = Box(
+                folder=folder / name, hub_port=port, cameras=[camera], name=name
+            )
+            views = commission_from_files(found, box.views, camera.id)
+            assert isinstance(views, References)
+            stack.callback(box.end)
+            box.run()
+        yield boxes
+
+
+@pytest.mark.parametrize("what", REFUSALS)
+def test_a_hub_that_refuses_is_one_finding_and_the_box_works_on(
+    refused_boxes: dict[str, Box], what: str
+) -> None:
+    box = refused_boxes[what]
+    box.await_open(within_s=60)
+    await_that("the finding", lambda: (None, REFUSALS[what]) in box.findings(), within_s=20)
+    before = _depth(box)
+    await_that("pictures kept for later", lambda: _depth(box) >= before + 4, within_s=30)
+    assert box.findings() == {(None, REFUSALS[what]), (None, "privacy_no_switch")}
+    assert box.gates() == {"mawar": "open"}
+    told = [found for found in _findings_in_full(box) if found["key"] == REFUSALS[what]]
+    assert told[0]["id"]
+    assert told[0]["en"]
+    assert box.agent is not None
+    assert box.agent.words().count(REFUSALS[what]) <= 2, "said more than once"
+
+
+def _findings_in_full(box: Box) -> list[dict[str, object]]:
+    found = (box.status() or {}).get("findings")
+    return found if isinstance(found, list) else []

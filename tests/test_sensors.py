@@ -582,18 +582,17 @@ class callback:
 
 
 def driver(
-    tmp_path: Path, labels: dict[int, str] | None, *, lgpio: str | None = None, **env: str
+    tmp_path: Path, labels: dict[int, str], *, lgpio: str | None = FAKE_LGPIO, **env: str
 ) -> list[str]:
+    """What `real_factory` says in a process that has these chips; *lgpio* None = the real library."""
     devices = tmp_path / "dev"
     devices.mkdir()
+    for chip in labels:
+        (devices / f"gpiochip{chip}").touch()
     path = [str(Path(__file__).parents[1])]
-    if labels is not None:
-        for chip in labels:
-            (devices / f"gpiochip{chip}").touch()
-        lgpio = FAKE_LGPIO.replace("{{labels}}", repr(labels))
     if lgpio is not None:
         (tmp_path / "fake").mkdir()
-        (tmp_path / "fake" / "lgpio.py").write_text(lgpio)
+        (tmp_path / "fake" / "lgpio.py").write_text(lgpio.replace("{{labels}}", repr(labels)))
         path.insert(0, str(tmp_path / "fake"))
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, str(devices)],
@@ -634,18 +633,23 @@ def test_no_right_to_the_chips_names_the_group(tmp_path):
 
 
 def test_a_library_that_is_missing_is_named(tmp_path):
-    (line,) = driver(
-        tmp_path, None, lgpio="raise ModuleNotFoundError(\"No module named 'lgpio'\", name='lgpio')"
-    )
+    missing = "raise ModuleNotFoundError(\"No module named 'lgpio'\", name='lgpio')"
+    (line,) = driver(tmp_path, {0: "pinctrl-rp1"}, lgpio=missing)
     assert line == "NoneType|the pin library lgpio is not installed: pip install 'edge-agent[box]'"
 
 
-def test_the_real_library_on_a_machine_without_pins(tmp_path):
-    (line,) = driver(tmp_path, None, LG_WD=str(tmp_path))
+def test_a_machine_without_chips_never_loads_the_library(tmp_path):
+    (line,) = driver(tmp_path, {}, lgpio="raise SystemExit('loaded')")
+    assert line == "NoneType|this machine has no GPIO chip"
+
+
+def test_the_real_library_with_a_chip_that_cannot_be_opened(tmp_path):
+    """Chip 250 stands in the test's folder of devices only, so the library finds nothing behind it."""
+    (line,) = driver(tmp_path, {250: ""}, lgpio=None, LG_WD=str(tmp_path))
     assert line.startswith("NoneType|")
-    assert "no GPIO chip" in line or "not installed" in line
+    assert "gpiochip250 (" in line or "not installed" in line
 
 
 def test_the_real_library_without_a_folder_to_write_to(tmp_path):
-    (line,) = driver(tmp_path, None, LG_WD="/proc")
+    (line,) = driver(tmp_path, {0: ""}, lgpio=None, LG_WD="/proc")
     assert "LG_WD" in line or "not installed" in line

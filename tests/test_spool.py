@@ -158,7 +158,7 @@ class Desk:
 
     def deleted(self, depth: int) -> None:
         """Wait until so many records are left after the settling."""
-        self.clock.skip(2)
+        self.clock.skip(6)
         self.spool.fetch(self.question(limit=1))  # something to wake up for
         self.wait(Committed, lambda event: event.depth == depth, since=self.settled_at)
 
@@ -446,7 +446,7 @@ def test_settling_a_month_does_not_hold_up_an_alarm(folder: Path):
 def test_space_is_used_again_and_given_back(folder: Path):
     with Desk(folder, quota_bytes=200_000_000) as desk:
         sizes = []
-        for turn in range(3):
+        for turn in range(2):
             for n in range(400):
                 desk.spool.keep_picture(released("gate", 900.0 + n, jpeg(n, 60_000)))
                 if n % 50 == 49:
@@ -458,7 +458,7 @@ def test_space_is_used_again_and_given_back(folder: Path):
         desk.clock.skip(6)
         desk.ask()
         desk.wait(Committed, lambda e: (folder / FILE).stat().st_size < sizes[0], since=0)
-    assert sizes[2] <= sizes[0] * 1.05
+    assert sizes[1] <= sizes[0] * 1.05
     assert (folder / FILE).stat().st_size < 20_000_000 < sizes[0]
 
 
@@ -1133,7 +1133,9 @@ TestStreet = Street.TestCase
 TestStreet.settings = hypothesis_settings(
     max_examples=30, stateful_step_count=20, deadline=None, derandomize=True
 )
-TestStreet = pytest.mark.timeout(180)(TestStreet)
+# A thread that is killed ends with an exception; one that fails by itself posts `Died`, which `Desk` looks for.
+killed = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+TestStreet = killed(pytest.mark.timeout(180)(TestStreet))
 
 
 @pytest.mark.parametrize(

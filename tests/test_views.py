@@ -27,7 +27,9 @@ def _grey(path: Path) -> vision.Grey | None:
 
 @pytest.fixture(scope="module")
 def references() -> References:
-    built = vision.build({"day": [_grey(p) for p in STREET.commission], "night": [_grey(p) for p in STREET.night]})
+    built = vision.build(
+        {"day": [_grey(p) for p in STREET.commission], "night": [_grey(p) for p in STREET.night]}
+    )
     assert isinstance(built, References)
     return built
 
@@ -96,7 +98,11 @@ def test_the_file_holds_no_photograph_and_others_cannot_read_it(saved):
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_single_damage_is_a_fault_and_never_another_view(tmp_path, references, saved, data):
-    raw = views.path_of(tmp_path, "whole").read_bytes() if (tmp_path / "whole.view").exists() else None
+    raw = (
+        views.path_of(tmp_path, "whole").read_bytes()
+        if (tmp_path / "whole.view").exists()
+        else None
+    )
     if raw is None:
         raw = views.save(tmp_path, "whole", references).read_bytes()
     kind = data.draw(st.sampled_from(["cut", "flip", "longer", "zeros"]))
@@ -142,7 +148,10 @@ PLANES = 320 * 240 // 8 + 2 * 320 * 240
         (_forged(GOOD_HEAD | {"lights": "day"}, b""), "empty set"),
         (_forged(GOOD_HEAD | {"lights": [1]}, b""), "kind of light"),
         (_forged(GOOD_HEAD | {"lights": [GOOD_LIGHT | {"name": "../x"}]}, b""), "kind of light"),
-        (_forged(GOOD_HEAD | {"lights": [GOOD_LIGHT | {"mean_grey": "NaN"}]}, b""), "kind of light"),
+        (
+            _forged(GOOD_HEAD | {"lights": [GOOD_LIGHT | {"mean_grey": "NaN"}]}, b""),
+            "kind of light",
+        ),
         (_forged(GOOD_HEAD | {"lights": [GOOD_LIGHT | {"crispness": -1.0}]}, b""), "kind of light"),
         (_forged(GOOD_HEAD | {"lights": [GOOD_LIGHT | {"frames": 1.5}]}, b""), "kind of light"),
         (_forged(GOOD_HEAD, b"not deflated"), "unpacked"),
@@ -223,7 +232,9 @@ class _Disk:
 
 
 @pytest.mark.parametrize("fails_at", ["open", "fsync", "replace"])
-def test_a_full_disk_leaves_the_old_references_and_no_litter(tmp_path, references, saved, monkeypatch, fails_at):
+def test_a_full_disk_leaves_the_old_references_and_no_litter(
+    tmp_path, references, saved, monkeypatch, fails_at
+):
     old = saved.read_bytes()
     with monkeypatch.context() as patch:
         _Disk(patch, fails_at)
@@ -233,7 +244,9 @@ def test_a_full_disk_leaves_the_old_references_and_no_litter(tmp_path, reference
     assert sorted(p.name for p in tmp_path.iterdir()) == ["gate.view"]
 
 
-def test_the_bytes_are_on_disk_before_they_get_their_name_and_the_name_after(tmp_path, references, monkeypatch):
+def test_the_bytes_are_on_disk_before_they_get_their_name_and_the_name_after(
+    tmp_path, references, monkeypatch
+):
     with monkeypatch.context() as patch:
         disk = _Disk(patch, "nothing")
         views.save(tmp_path, "gate", references)

@@ -32,6 +32,7 @@ _STALE_FOR_S: Final = (
 _KEY_WAIT_S: Final = 30.0  # "smart" codecs stretch key pictures to 12 s and more
 _RATE_EVERY_S: Final = 60.0
 _KEY_PICTURE_MAX_BYTES: Final = 8 * 1024 * 1024
+_ASK_AFTER_S: Final = 0.5  # who is just going down still accepts, then resets: asked a moment later, the answer is clear
 _JPEG_QUALITY: Final = 85
 _CODECS: Final = {
     "h264": "h264",
@@ -74,6 +75,7 @@ class Rtsp:
         except Trouble as trouble:
             stream.close()
             if trouble.cause is Cause.STALLED:  # the camera itself may know better why
+                pace.rest(_ASK_AFTER_S)
                 with slot.login():
                     probe.describe(self._url, self._login, self._clock)
             raise

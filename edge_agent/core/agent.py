@@ -114,7 +114,7 @@ class Agent:
         self._started_at = at
         who = settings.identity
         self._name = f"{who.kelurahan}/{who.rw}/{who.rt}/{who.box}"
-        self._findings = Findings()
+        self._findings = Findings({camera.id: camera.name for camera in settings.cameras})
         runs = {run.camera: run for run in settings.runs}
         self._watches = {
             camera.id: Watch(camera, runs.get(camera.id), self._findings, at=at)
@@ -542,8 +542,7 @@ class Agent:
         return out
 
     def _finding_json(self, finding: Finding) -> dict[str, Json]:
-        place = self._watches[finding.camera].camera.name if finding.camera else ""
-        said = words.say(finding.key, {"camera": place, **finding.evidence})
+        said = self._findings.sentence(finding)
         return {
             "key": finding.key.value,
             "since": round(finding.since, 1),
@@ -582,6 +581,17 @@ class Agent:
                 for finding in self._findings
             ],
         }
+
+    def headline(self) -> str:
+        """The box in one line, for `systemctl status`; changes only when something changed."""
+        if self._private:
+            mode = "private"
+        else:
+            mode = "suspended by the city" if self._suspended else "live"
+        opened = sum(watch.gate.is_open for watch in self._watches.values())
+        findings = sum(1 for _ in self._findings)
+        link = self._uplink.status().link.value
+        return f"{mode}, gates open {opened}/{len(self._watches)}, hub {link}, findings {findings}"
 
     def _camera_status(self, watch: Watch, *, at: float) -> dict[str, Json]:
         released = watch.last_released_at

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from edge_agent.core import words
 from edge_agent.core.messages import (
     BoxRead,
     Cause,
@@ -61,7 +62,9 @@ class Finding:
 class Findings:
     """What is open now. Owned by the agent."""
 
-    def __init__(self) -> None:
+    def __init__(self, names: Mapping[str, str] | None = None) -> None:
+        """*names*: what people call each camera."""
+        self._names = names or {}
         self._open: dict[tuple[str | None, FindingKey], Finding] = {}
 
     def __iter__(self) -> Iterator[Finding]:
@@ -84,8 +87,19 @@ class Findings:
             return None
         finding = Finding(key, camera, at, dict(evidence))
         self._open[camera, key] = finding
-        data = {"key": key.value, "evidence": dict(evidence)}
+        said = self.sentence(finding)
+        data: dict[str, Json] = {
+            "key": key.value,
+            "evidence": dict(evidence),
+            "id": said.id,
+            "en": said.en,
+        }
         return Record(kind="finding.opened", rank=finding.rank(), at=at, camera=camera, data=data)
+
+    def sentence(self, finding: Finding) -> words.Sentence:
+        """What a person reads: seen, meant, to be done or brought."""
+        name = self._names.get(finding.camera or "", finding.camera or "")
+        return words.say(finding.key, {"camera": name, **finding.evidence})
 
     def clear(self, key: FindingKey, *, at: float, camera: str | None = None) -> Record | None:
         """It is not so (any more). A record if it was open."""

@@ -226,8 +226,12 @@ class Scene:
         times = [at for at, verdict in looked_at if verdict is Verdict.MATCH]
         span_s = times[0] - times[-1] if times else 0.0
         spoiled = any(v in {Verdict.FOREIGN, Verdict.MOVED} for _, v in looked_at)
-        enough = len(times) >= rule.matches and len(times) * rule.window >= len(looked_at) * rule.matches
-        return _Proof(rule, len(times), span_s, proven=enough and span_s >= rule.span_s and not spoiled)
+        enough = (
+            len(times) >= rule.matches and len(times) * rule.window >= len(looked_at) * rule.matches
+        )
+        return _Proof(
+            rule, len(times), span_s, proven=enough and span_s >= rule.span_s and not spoiled
+        )
 
     def _judgement(self, verdict: Verdict, single: Verdict, reading: SceneReading) -> Judgement:
         proof = self._proof()
@@ -259,7 +263,14 @@ class Scene:
                 self._settle(key, standing, reading, present=sign, at=at, still_s=still_s)
 
     def _settle(
-        self, key: FindingKey, standing: _Standing, reading: SceneReading, *, present: bool, at: float, still_s: float
+        self,
+        key: FindingKey,
+        standing: _Standing,
+        reading: SceneReading,
+        *,
+        present: bool,
+        at: float,
+        still_s: float,
     ) -> None:
         # Whether references exist is a fact about files, not a measurement: no need to look three times.
         settle = 1 if key is FindingKey.VIEW_NOT_COMMISSIONED else SETTLE
@@ -268,7 +279,9 @@ class Scene:
             standing.seen, standing.unseen = standing.seen + 1, 0
             if standing.seen >= settle and standing.finding is None:
                 evidence = self._evidence(key, reading, still_s=still_s)
-                standing.finding = ViewFinding(key=key, since_at=standing.first_at, evidence=evidence)
+                standing.finding = ViewFinding(
+                    key=key, since_at=standing.first_at, evidence=evidence
+                )
             return
         standing.unseen += 1
         if standing.finding is None or standing.unseen >= settle:
@@ -287,7 +300,11 @@ class Scene:
         if key is FindingKey.VIEW_MOVED:
             dx, dy = median(x for x, _ in self._shifts), median(y for _, y in self._shifts)
             share = 100 * math.hypot(dx, dy) / SCALED_WIDTH
-            return (("dx_px", round(dx, 1)), ("dy_px", round(dy, 1)), ("percent_of_width", round(share, 1)))
+            return (
+                ("dx_px", round(dx, 1)),
+                ("dy_px", round(dy, 1)),
+                ("percent_of_width", round(share, 1)),
+            )
         return tuple(
             (name, round(value, 3))
             for name, value in _numbers(key, reading, still_s)

@@ -85,7 +85,6 @@ NOBODY_S: Final = 60.0
 REFUSED_S: Final = 900.0
 MISSING_S: Final = 30.0  # PUBACKed so long ago and still missing at the hub
 SILENT_S: Final = 60.0
-FETCH_S: Final = 60.0
 MAX_PARKED: Final = 5_000
 
 NOT_SENT_S: Final = 1.0  # the shutter closed before the core knew, or the link is going
@@ -197,7 +196,6 @@ class _LaneState:
     """What a lane is doing besides its queues."""
 
     fetch: Fetch | None = None
-    fetch_at: float = 0.0
     fetch_seen: int = 0  # last_seq when it was asked
     void: bool = False  # the answer is of no use any more
     ready: deque[_Parcel] = field(default_factory=deque)
@@ -630,7 +628,6 @@ class Uplink:
     def _deadlines_up(self) -> list[float]:
         due = [self._ack_by, self._ledger.deadline(), *self._unsent.values()]
         due += [queue.blocked_until for queue in self._queues.values()]
-        due += [state.fetch_at + FETCH_S for state in self._lanes.values() if state.fetch]
         due += [min(self._parked.values())] if self._parked else []
         return [*due, self._wedged_at()]
 
@@ -820,7 +817,7 @@ class Uplink:
                 commands.append(self._send(parcel, parcel.message, parcel.size, at))
             fetch = self._next_fetch(lane, at)
             if fetch is not None:
-                state.fetch, state.fetch_at, state.fetch_seen = fetch, at, self._last_seq
+                state.fetch, state.fetch_seen = fetch, self._last_seq
                 state.void = False
                 commands.append(fetch)
             if state.ready and lane not in BACKLOG:
@@ -870,8 +867,6 @@ class Uplink:
 
     def _next_fetch(self, lane: Lane, at: float) -> Fetch | None:
         state = self._lanes[lane]
-        if state.fetch is not None and at - state.fetch_at >= FETCH_S:
-            state.fetch = None
         if (
             state.fetch is not None
             or state.ready

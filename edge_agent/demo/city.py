@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -33,10 +32,7 @@ if TYPE_CHECKING:
 
 _LOOPBACK: Final = "127.0.0.1"
 _ORDER_S: Final = 10
-_RECORDS: Final = (
-    "SELECT epoch, seq, kind, rank, camera, lane, at, time, received, data, picture FROM record ORDER BY seq"
-)
-_GONE: Final = "SELECT first, last FROM gone"
+_RECORDS: Final = "SELECT epoch, seq, kind, rank, camera, lane, at, time, received, data, picture FROM record ORDER BY seq"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +84,6 @@ class City:
         self._lock = threading.Lock()
         self._stale = True
         self._kept: tuple[Kept, ...] = ()
-        self._upto = 0
         self._receiver = Receiver(
             host=_LOOPBACK, port=port, folder=folder, clock=clock, on_change=self._on_change
         )
@@ -154,7 +149,9 @@ class City:
                 jpeg = kept.picture.read_bytes()
             except FileNotFoundError:
                 continue  # withdrawn since the look
-            found.append(Received(camera=kept.camera, seq=kept.seq, lane=kept.lane, at=kept.at, jpeg=jpeg))
+            found.append(
+                Received(camera=kept.camera, seq=kept.seq, lane=kept.lane, at=kept.at, jpeg=jpeg)
+            )
         return tuple(found)
 
     def pictures_of(self, camera: str) -> int:
@@ -171,24 +168,12 @@ class City:
                 continue
         return None
 
-    def seqs(self) -> list[int]:
-        """The number of every record, as often as it is kept."""
-        return [kept.seq for kept in self.records()]
-
-    def lanes_of(self, seqs: Iterable[int]) -> dict[str, int]:
-        """How many of *seqs* came live, how many as history."""
-        wanted = frozenset(seqs)
-        return dict(Counter(kept.lane for kept in self.records() if kept.seq in wanted))
-
     def slowest_news_s(self, *, since: float) -> float | None:
         """Longest way from making to committing, of what was made after *since* (boot seconds); None if nothing was."""
-        ways = [kept.received_wall_s - kept.made_wall_s for kept in self.records() if kept.at >= since]
+        ways = [
+            kept.received_wall_s - kept.made_wall_s for kept in self.records() if kept.at >= since
+        ]
         return max(ways, default=None)
-
-    def watermark(self) -> int:
-        """Everything up to here is accounted for."""
-        self._look()
-        return self._upto
 
     def work_order(self, camera: str) -> WorkOrder | None:
         """The newest work order for the cable of *camera*."""
@@ -249,11 +234,6 @@ class City:
         """How often a record came that was there already, and was kept once."""
         return self._receiver.summary().duplicates
 
-    def faults(self) -> tuple[int, str]:
-        """What the hub could not read: how often, and the last reason."""
-        summary = self._receiver.summary()
-        return summary.faults, summary.last_fault
-
     # ---- the database ----
 
     def _look(self) -> None:
@@ -266,7 +246,6 @@ class City:
             sql = sqlite3.connect(f"{(self.folder / 'hub.sqlite').as_uri()}?mode=ro", uri=True)
             try:
                 rows = sql.execute(_RECORDS).fetchall()
-                gone = sql.execute(_GONE).fetchall()
             finally:
                 sql.close()
             self._kept = tuple(
@@ -284,18 +263,6 @@ class City:
                 )
                 for _, seq, kind, rank, camera, lane, at, time, received, data, picture in rows
             )
-            self._upto = _contiguous({kept.seq for kept in self._kept}, gone)
-
-
-def _contiguous(seqs: set[int], gone: Iterable[tuple[int, int]]) -> int:
-    """The highest number up to which every one is in *seqs* or declared gone."""
-    accounted = set(seqs)
-    for first, last in gone:
-        accounted.update(range(first, last + 1))
-    upto = 0
-    while upto + 1 in accounted:
-        upto += 1
-    return upto
 
 
 def _work_order(kept: Kept) -> WorkOrder:

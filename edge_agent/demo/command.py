@@ -24,13 +24,14 @@ from edge_agent.core.messages import Json
 from edge_agent.demo.acts import ACTS, Outcome, perform, taken_at_home
 from edge_agent.demo.evidence import What, labels_in
 from edge_agent.demo.pictures import shipped
-from edge_agent.demo.stage import Stage
+from edge_agent.demo.stage import NotPlayed, Stage
 from edge_agent.demo.view import COLUMNS_MIN, ROWS_MIN, Lines, LiveBoard, Silent, View
 
 EXIT_RIGHT: Final = 0
 EXIT_WRONG: Final = 1
 EXIT_NOT_PLAYED: Final = 2
 
+_FILE_COLUMNS: Final = 120
 _PAUSE_S: Final = 3.5  # a caption is read in so long, and again an outcome
 
 
@@ -85,7 +86,8 @@ class Tally:
 def main(argv: list[str]) -> int:
     """Play it; the exit code."""
     options = _options(argv)
-    console = Console(highlight=False)
+    # A file or a pipe has no width of its own.
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else _FILE_COLUMNS)
     fault = _unusable(options.keep)
     if fault:
         sys.stderr.write(f"edge-agent demo: {fault}\n")
@@ -95,10 +97,12 @@ def main(argv: list[str]) -> int:
         with Stage(shipped(), keep=options.keep) as stage:
             with _view(options, console, stage) as view:
                 stage.view = view
-                outcomes = perform(ACTS, stage, pause_s=0.0 if options.fast or options.json else _PAUSE_S)
+                outcomes = perform(
+                    ACTS, stage, pause_s=0.0 if options.fast or options.json else _PAUSE_S
+                )
                 stage.view = None
             tally = _tally(stage)
-    except (OSError, RuntimeError) as trouble:
+    except (OSError, NotPlayed) as trouble:
         sys.stderr.write(f"edge-agent demo: not played: {trouble}\n")
         return EXIT_NOT_PLAYED
     if options.json:
@@ -188,18 +192,34 @@ def summary(outcomes: Sequence[Outcome], tally: Tally, *, keep: Path | None) -> 
         word = "[bold green]ok[/]" if outcome.ok else "[bold red]failed[/]"
         acts.add_row(f"{outcome.number}", outcome.name, word, f"[dim]{outcome.took_s:.0f} s[/]")
         for check in outcome.checks:
-            acts.add_row("", f"[dim]{check.claim}[/]", "" if check.ok else "[red]no[/]", f"[dim]{check.seen}[/]")
+            acts.add_row(
+                "",
+                f"[dim]{check.claim}[/]",
+                "" if check.ok else "[red]no[/]",
+                f"[dim]{check.seen}[/]",
+            )
         if outcome.why:
             acts.add_row("", f"[red]{outcome.why}[/]")
     acts.add_row()
-    acts.add_row("", f"The hub has {tally.records} records, {tally.arrived} pictures of streets among them.")
+    acts.add_row(
+        "", f"The hub has {tally.records} records, {tally.arrived} pictures of streets among them."
+    )
     if tally.taken is not None:
-        never = f"The cameras took {tally.taken} pictures; {tally.never_left} of them never left the box,"
-        acts.add_row("", f"{never} all {tally.taken_at_home} of a living room among them.")
-    acts.add_row("", f"Pictures of a living room at the hub: [b]{tally.home_at_hub}[/b]")
+        acts.add_row(
+            "",
+            f"The cameras took {tally.taken} pictures; {tally.never_left} of them never left the box.",
+        )
+    room = (
+        ""
+        if tally.taken_at_home is None
+        else f"Of {tally.taken_at_home} pictures of a living room, "
+    )
+    acts.add_row("", f"{room}[b]{tally.home_at_hub}[/b] came to the hub.")
     if keep is not None:
         acts.add_row("", f"Journal, log and what the hub received: {keep}")
     right = all(outcome.ok for outcome in outcomes)
     title = "every act came out right" if right else "NOT every act came out right"
     style = "green" if right else "red"
-    return Panel(acts, title=f"[b]{title}[/b]", border_style=style, subtitle=f"{tally.seconds:.0f} s")
+    return Panel(
+        acts, title=f"[b]{title}[/b]", border_style=style, subtitle=f"{tally.seconds:.0f} s"
+    )

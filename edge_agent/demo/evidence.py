@@ -110,7 +110,9 @@ class Gallery:
         if grey is None:
             return frozenset()
         return frozenset(
-            (camera, what) for camera, what, shown in self._shown if _difference(grey, shown) <= _SAME_GREY
+            (camera, what)
+            for camera, what, shown in self._shown
+            if _difference(grey, shown) <= _SAME_GREY
         )
 
 
@@ -157,7 +159,11 @@ def no_leak(received: Sequence[Received], gallery: Gallery) -> Check:
     """Nothing but street pictures of the right camera is at the hub. No pictures at all prove nothing: not ok."""
     found = leaks(received, gallery)
     seen = f"{len(received)} pictures at the hub, {len(found)} of them no street of their camera"
-    return Check("nothing but the street is at the hub", bool(received) and not found, "; ".join([seen, *found[:3]]))
+    return Check(
+        "nothing but the street is at the hub",
+        bool(received) and not found,
+        "; ".join([seen, *found[:3]]),
+    )
 
 
 def no_home_on_disk(folder: Path, what: str) -> Check:
@@ -176,23 +182,36 @@ def gone_from_disk(folder: Path, reels: frozenset[int], *, before: int) -> Check
     )
 
 
-def nothing_taken_between(received: Sequence[Received], camera: str, begin: float, end: float) -> Check:
+def nothing_taken_between(
+    received: Sequence[Received], camera: str, begin: float, end: float
+) -> Check:
     """The hub has no picture of *camera* taken between *begin* and *end* (seconds since boot)."""
-    late = [picture.seq for picture in received if picture.camera == camera and begin < picture.at < end]
+    late = [
+        picture.seq for picture in received if picture.camera == camera and begin < picture.at < end
+    ]
     return Check(
-        f"no picture of {camera} was released in these {end - begin:.0f} s", not late, f"{len(late)} found"
+        f"no picture of {camera} was released in these {end - begin:.0f} s",
+        not late,
+        f"{len(late)} found",
     )
 
 
-def each_once(seqs: Sequence[int], wanted: frozenset[int]) -> Check:
-    """Every one of *wanted* is among *seqs* exactly once, as the hub counts them."""
-    counted = Counter(seqs)
-    lost = sorted(seq for seq in wanted if not counted[seq])
-    twice = sorted(seq for seq in wanted if counted[seq] > 1)
+def backlog_arrived(received: Iterable[Received], waited: Sequence[tuple[str, float]]) -> Check:
+    """Each picture that waited, as (camera, taken at), is at the hub exactly once; what the outage held back, as history.
+
+    The last of them may have reached the journal only when the line was back; then it is news, and rightly so.
+    """
+    wanted = {(camera, round(at, 2)) for camera, at in waited}
+    came = [(p.camera, round(p.at, 2), p.lane) for p in received]
+    lanes = Counter(lane for camera, at, lane in came if (camera, at) in wanted)
+    counts = Counter((camera, at) for camera, at, _ in came)
+    missing = sum(not counts[name] for name in wanted)
+    twice = sum(counts[name] > 1 for name in wanted)
     return Check(
-        "all that waited arrived, each record once",
-        bool(wanted) and not lost and not twice,
-        f"{len(wanted)} waited, {len(lost)} are missing, {len(twice)} came twice",
+        "each picture that waited arrived once, as history",
+        lanes["history"] > 0 and not missing and not twice,
+        f"{len(wanted)} waited: {lanes['history']} came as history, {lanes['live']} as news, "
+        f"{missing} are missing, {twice} are there twice",
     )
 
 

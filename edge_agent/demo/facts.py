@@ -31,7 +31,9 @@ class Facts:
     def items(self) -> Iterator[Facts]:
         """Members of a list."""
         value = self._value
-        yield from (Facts(item) for item in (cast("list[object]", value) if isinstance(value, list) else ()))
+        yield from (
+            Facts(item) for item in (cast("list[object]", value) if isinstance(value, list) else ())
+        )
 
     def text(self) -> str:
         """A string; "" if it is none."""
@@ -44,7 +46,9 @@ class Facts:
     def maybe_number(self) -> float | None:
         """A number, or None."""
         value = self._value
-        return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+        return (
+            float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+        )
 
     def number(self) -> float:
         """A number; 0 if it is none."""

@@ -9,7 +9,6 @@ Not its job: the story (acts.py), judging (evidence.py), drawing (view.py).
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 import tempfile
@@ -63,6 +62,10 @@ _LOOK_S: Final = 0.1
 _END_S: Final = 20.0
 
 
+class NotPlayed(Exception):  # noqa: N818 - the stage cannot be set; the reason is for a person
+    """Something that the demo needs is not there."""
+
+
 class ActFailed(Exception):  # noqa: N818 - an outcome of the play, not a fault of the program
     """Something that was awaited did not come."""
 
@@ -90,6 +93,7 @@ class Stage:
         self._result: int | None = None
         self._surprise = ""
         self._ready = False
+        self._presence = ""
         self.log = Log()
         self.clock = SystemClock()
         self.began = self.clock.now()
@@ -136,7 +140,7 @@ class Stage:
                 folder=lasting / "hub",
                 identity=IDENTITY,
                 key_pem=key.as_pem(private=True),
-                changed=self._notify,
+                changed=self._hub_changed,
                 clock=self.clock,
             )
         )
@@ -170,7 +174,11 @@ class Stage:
             ),
             runs=tuple(
                 Run(
-                    camera=camera, cable="cat5e-outdoor", length_m=length_m, place=place, loop_pin=pin
+                    camera=camera,
+                    cable="cat5e-outdoor",
+                    length_m=length_m,
+                    place=place,
+                    loop_pin=pin,
                 )
                 for camera, length_m, place, pin in zip(
                     self.cameras, CABLES_M, PLACES, LOOP_PINS, strict=False
@@ -180,7 +188,9 @@ class Stage:
             journal=Journal(
                 folder=str(self.journal_folder), quota_bytes=50_000_000, disk_floor_bytes=1_000_000
             ),
-            health=Health(disk_free_min_bytes=1_000_000, memory_used_max_percent=99.9, cpu_celsius_max=110.0),
+            health=Health(
+                disk_free_min_bytes=1_000_000, memory_used_max_percent=99.9, cpu_celsius_max=110.0
+            ),
             views_folder=str(self.folder / "views"),
             status_socket=str(self.folder / "status.sock"),
             simulated=True,
@@ -196,7 +206,8 @@ class Stage:
                 path.write_bytes(jpeg)
             built = commission_from_files(paths, self.settings.views_folder, camera)
             if isinstance(built, Refusal):
-                raise RuntimeError(f"{camera} cannot be commissioned from its pictures: {built.why}")
+                msg = f"{camera} cannot be commissioned from its pictures: {built.why}"
+                raise NotPlayed(msg)
 
     def _run_box(self) -> None:
         try:
@@ -227,6 +238,14 @@ class Stage:
             mark = "" if command.level is Level.INFO else "! "
             self.view.say(self.elapsed_s(), "box", mark + command.text)
 
+    def _hub_changed(self) -> None:
+        """The receiver's thread tells that it committed something."""
+        presence = self.city.presence()
+        if presence != self._presence:
+            self._presence = presence
+            self.tell("hub", f"the box is {presence}")
+        self._notify()
+
     def _notify(self) -> None:
         with self._news:
             self._news.notify_all()
@@ -254,7 +273,9 @@ class Stage:
             if done:
                 break
             if self._result is not None:
-                raise ActFailed(awaited, f"the agent ended by itself: {self._surprise or what}", waited_s)
+                raise ActFailed(
+                    awaited, f"the agent ended by itself: {self._surprise or what}", waited_s
+                )
             if waited_s >= within_s:
                 raise ActFailed(awaited, what, waited_s)
             with self._news:
@@ -273,9 +294,7 @@ class Stage:
 
     def back_on_pole(self, camera: str) -> int:
         """The camera shows its street; the number of the reel."""
-        return self.films.show(
-            camera, What.STREET, self._photographs.streets[camera], "its street"
-        )
+        return self.films.show(camera, What.STREET, self._photographs.streets[camera], "its street")
 
     def take_home(self, camera: str) -> None:
         """The camera shows a living room."""
@@ -284,7 +303,10 @@ class Stage:
     def take_home_with_text(self, camera: str) -> None:
         """A living room under the camera's own on-screen text."""
         self.films.show(
-            camera, What.HOME, self._photographs.rooms_with_text, "a living room, own text on screen"
+            camera,
+            What.HOME,
+            self._photographs.rooms_with_text,
+            "a living room, own text on screen",
         )
 
     # ---- what can be seen ----
@@ -296,7 +318,8 @@ class Stage:
     def camera(self, camera: str) -> Facts:
         """What the box says of one camera."""
         return next(
-            (entry for entry in self.status()["cameras"].items() if entry["id"].text() == camera), Facts(None)
+            (entry for entry in self.status()["cameras"].items() if entry["id"].text() == camera),
+            Facts(None),
         )
 
     def findings(self, camera: str) -> tuple[str, ...]:
@@ -307,10 +330,22 @@ class Stage:
             if finding["camera"].text() == camera
         )
 
+    def waiting(self) -> int:
+        """Records in the journal that the hub has not acknowledged."""
+        uplink = self.status()["uplink"]
+        return max(0, int(uplink["last_seq"].number() - uplink["settled_upto"].number()))
+
     def kept(self, *, since: int = 0) -> list[tuple[str, float]]:
         """Pictures that were released into the journal, from number *since* on."""
         with self._news:
             return self.log.kept[since:]
+
+    def shut_at(self, *, since: float) -> float | None:
+        """When the shutter was first closed for all cameras after *since*; None if it was not."""
+        with self._news:
+            return next(
+                (at for at, cameras in self.log.opened if at >= since and not cameras), None
+            )
 
     def was_open(self, camera: str, *, since: float) -> bool:
         """Whether the shutter was opened for *camera* at any time after *since*."""
@@ -327,16 +362,20 @@ class Stage:
         cameras = tuple(self._camera_now(entry) for entry in status["cameras"].items())
         return Board(
             elapsed_s=self.elapsed_s(),
-            switch="PRESSED: private" if private else "released",
+            switch="PRIVATE" if private else "released",
             lamps=self.street.lamps(),
             link=" ".join(filter(None, (uplink["state"].text(), uplink["detail"].text()))),
-            journal_records=int(status["journal"]["depth"].number()),
+            waiting=self.waiting(),
             journal_bytes=int(status["journal"]["used_bytes"].number()),
-            oldest_s=status["journal"]["oldest_age_s"].maybe_number(),
             cameras=cameras,
             hub_online=city.presence(),
             hub_records=len(city.records()),
             hub_pictures=sum(city.pictures_of(name) for name in self.cameras),
+            findings=tuple(
+                finding["en"].text()
+                for finding in status["findings"].items()
+                if finding["camera"].text() in {"", self.cameras[0]}
+            ),
             work_orders=city.work_orders(),
             taken=self._taken_thumb(),
             received=self._received_thumb(),
@@ -376,18 +415,17 @@ class Stage:
 
 
 class _log_to(logging.FileHandler):  # noqa: N801 - used like a function
-    """The box's log goes to a file, and not onto the screen that the view draws."""
+    """All log lines of this process, libraries' too, go to a file, and not onto the screen that the view draws."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, encoding="utf-8")
         self.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s"))
 
     def __enter__(self) -> None:
-        log = logging.getLogger("edge_agent")
-        self._before = log.level, log.propagate
-        log.addHandler(self)
-        log.setLevel(logging.INFO)
-        log.propagate = False
+        agent = logging.getLogger("edge_agent")
+        self._before = agent.level
+        agent.setLevel(logging.INFO)
+        logging.getLogger().addHandler(self)
 
     def __exit__(
         self,
@@ -395,7 +433,6 @@ class _log_to(logging.FileHandler):  # noqa: N801 - used like a function
         fault: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        log = logging.getLogger("edge_agent")
-        log.removeHandler(self)
-        log.level, log.propagate = self._before
+        logging.getLogger().removeHandler(self)
+        logging.getLogger("edge_agent").setLevel(self._before)
         self.close()

@@ -8,11 +8,12 @@ Not its job: the switch, the loops and the lamps (simulate.py), the story (acts.
 
 from __future__ import annotations
 
-import os
+import contextlib
 import socket
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -133,7 +134,7 @@ class Films:
         # A symbolic link is replaced in one step; a folder with something in it cannot be.
         beside = self._folder / f".{camera}.new"
         beside.symlink_to(folder)
-        os.replace(beside, self.path_of(camera))
+        beside.replace(self.path_of(camera))
 
 
 class Broker:
@@ -202,7 +203,7 @@ class Line:
         self.port = int(door.getsockname()[1])
         with self._lock:
             self._door = door
-        self._begin(self._take_calls, door)
+        self._begin(partial(self._take_calls, door))
 
     def cut(self) -> None:
         """Break it without a word: every connection is gone, and nobody answers. Twice is harmless."""
@@ -228,8 +229,8 @@ class Line:
                     box.close()
                     broker.close()
                     return
-                self._begin(self._hand_on, box, broker)
-                self._begin(self._hand_on, broker, box)
+                self._begin(partial(self._hand_on, box, broker))
+                self._begin(partial(self._hand_on, broker, box))
 
     def _hand_on(self, one: socket.socket, other: socket.socket) -> None:
         with one:
@@ -241,18 +242,16 @@ class Line:
             _end(one)
             _end(other)
 
-    def _begin(self, work: Callable[..., None], *ends: socket.socket) -> None:
-        thread = threading.Thread(target=work, args=ends, name="line", daemon=True)
+    def _begin(self, work: Callable[[], None]) -> None:
+        thread = threading.Thread(target=work, name="line", daemon=True)
         self._threads.append(thread)
         thread.start()
 
 
 def _end(end: socket.socket) -> None:
     """Wake whoever waits on it; its own thread closes it."""
-    try:
+    with contextlib.suppress(OSError):  # it was over already
         end.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        pass  # it was over already
 
 
 def _free_port() -> int:

@@ -32,9 +32,14 @@ COLUMNS_MIN: Final = 100
 ROWS_MIN: Final = 32
 
 _PER_SECOND: Final = 4
-_LINES: Final = 6
-_THUMB_COLUMNS: Final = 32  # 32 x 24 points, as each character holds two of them, one above the other
+_LINES: Final = 5
+_NAME_COLUMNS: Final = 12
+_FACT_COLUMNS: Final = 7
+_THUMB_COLUMNS: Final = (
+    32  # 32 x 24 points, as each character holds two of them, one above the other
+)
 _POINT: Final = WIDTH // _THUMB_COLUMNS
+_NO_PICTURE: Final = Text("\n" * 5 + "no picture".center(_THUMB_COLUMNS) + "\n" * 6, "dim")
 
 _GATE_STYLE: Final = {
     "open": "bold green",
@@ -76,13 +81,13 @@ class Board:
     switch: str
     lamps: tuple[bool, bool]
     link: str
-    journal_records: int
+    waiting: int
     journal_bytes: int
-    oldest_s: float | None
     cameras: tuple[CameraNow, ...]
     hub_online: str
     hub_records: int
     hub_pictures: int
+    findings: tuple[str, ...]
     work_orders: tuple[str, ...]
     taken: Thumb
     received: Thumb
@@ -236,7 +241,9 @@ class LiveBoard:
             title, waiting, said = self._title, self._waiting, tuple(self._said)
         board = self._board()
         if title is None or board is None:
-            return Panel("Setting up a street, a box and a hub on this machine ...", title="edge-agent demo")
+            return Panel(
+                "Setting up a street, a box and a hub on this machine ...", title="edge-agent demo"
+            )
         screen = Layout()
         screen.split_column(
             Layout(_head(title, board), size=4),
@@ -261,38 +268,48 @@ def _head(title: Title, board: Board) -> RenderableType:
 
 
 def _box(board: Board) -> RenderableType:
-    cameras = Table.grid(padding=(0, 2, 0, 0))
-    for style in ("bold", "", "", "dim"):
-        cameras.add_column(style=style, no_wrap=True, overflow="ellipsis")
+    cameras = _columns(_NAME_COLUMNS, 9, None, 8)
     for camera in board.cameras:
-        gate = Text(f"{camera.gate.upper():7}", _GATE_STYLE.get(camera.gate, ""))
-        cameras.add_row(camera.id, gate, camera.why, camera.cable)
-    facts = Table.grid(padding=(0, 2, 0, 0))
-    facts.add_column(style="dim", width=8)
-    facts.add_column(no_wrap=True, overflow="ellipsis")
-    facts.add_row("switch", Text.assemble(board.switch, "   ", *_lamps(board.lamps)))
-    facts.add_row("journal", _journal(board))
-    facts.add_row("link", board.link)
-    body = Group(cameras, Text(), facts, Text(), _thumb(board.taken))
+        gate = Text(camera.gate.upper(), _GATE_STYLE.get(camera.gate, ""))
+        loop = Text(camera.cable, "dim" if camera.cable == "normal" else "bold red")
+        cameras.add_row(Text(camera.id, "bold"), gate, camera.why, loop)
+    facts = _columns(_FACT_COLUMNS, None)
+    facts.add_row(Text("switch", "dim"), Text.assemble(f"{board.switch:18}", *_lamps(board.lamps)))
+    facts.add_row(Text("journal", "dim"), _journal(board))
+    facts.add_row(Text("link", "dim"), board.link)
+    body = Group(cameras, Text(), facts, Text(), _thumb(board.taken, board.findings, "all is well"))
     return Panel(body, title="[b]the box, beside the recorder[/b]", title_align="left")
 
 
 def _hub(board: Board) -> RenderableType:
-    cameras = Table.grid(padding=(0, 2, 0, 0))
-    for style in ("bold", "", "dim"):
-        cameras.add_column(style=style, no_wrap=True, overflow="ellipsis")
+    cameras = _columns(_NAME_COLUMNS, 13, None)
     for camera in board.cameras:
-        count = f"{camera.at_hub:3d} pictures"
-        cameras.add_row(camera.id, Text(count, "green" if camera.gate == "open" else ""), camera.notice)
-    facts = Table.grid(padding=(0, 2, 0, 0))
-    facts.add_column(style="dim", width=8)
-    facts.add_column(no_wrap=True, overflow="ellipsis")
-    style = "green" if board.hub_online == "online" else "yellow"
-    facts.add_row("box", Text(board.hub_online, style))
-    facts.add_row("records", f"{board.hub_records}, and {board.hub_pictures} pictures")
-    facts.add_row("orders", Text("\n".join(board.work_orders[-1:]) or "no work to do", "bold" if board.work_orders else "dim"))
-    body = Group(cameras, Text(), facts, Text(), _thumb(board.received))
+        count = Text(f"{camera.at_hub:3d} pictures", "green" if camera.hub_gate == "open" else "")
+        cameras.add_row(Text(camera.id, "bold"), count, Text(camera.notice, "dim"))
+    facts = _columns(_FACT_COLUMNS, None)
+    facts.add_row(
+        Text("box", "dim"),
+        Text(board.hub_online, "bold green" if board.hub_online == "online" else "bold yellow"),
+    )
+    facts.add_row(
+        Text("has", "dim"), f"{board.hub_records} records, {board.hub_pictures} of them pictures"
+    )
+    facts.add_row(
+        Text("work", "dim"),
+        f"{len(board.work_orders)} orders" if board.work_orders else "none to do",
+    )
+    body = Group(
+        cameras, Text(), facts, Text(), _thumb(board.received, board.work_orders, "no work order")
+    )
     return Panel(body, title="[b]the hub, at the city[/b]", title_align="left", border_style="blue")
+
+
+def _columns(*widths: int | None) -> Table:
+    """Columns of fixed width; the one without takes what is left. What does not fit is cut, never wrapped."""
+    table = Table.grid(padding=(0, 1, 0, 0), expand=True)
+    for width in widths:
+        table.add_column(width=width, ratio=None if width else 1, no_wrap=True, overflow="ellipsis")
+    return table
 
 
 def _lamps(lamps: tuple[bool, bool]) -> list[tuple[str, str]]:
@@ -306,20 +323,29 @@ def _lamps(lamps: tuple[bool, bool]) -> list[tuple[str, str]]:
 
 
 def _journal(board: Board) -> str:
-    if not board.journal_records:
-        return "empty: the hub has everything"
-    oldest = "" if board.oldest_s is None else f", the oldest {board.oldest_s:.0f} s old"
-    return f"{board.journal_records} wait{oldest}"
+    waits = (
+        f"{board.waiting} records wait for the hub" if board.waiting else "the hub has everything"
+    )
+    return f"{waits}, {board.journal_bytes / 1e6:.1f} MB on disk"
 
 
-def _thumb(thumb: Thumb) -> RenderableType:
-    head = Text(thumb.line, "dim italic")
-    return Group(head, half_blocks(thumb.grey)) if thumb.grey is not None else head
+def _thumb(thumb: Thumb, beside: Sequence[str], nothing: str) -> RenderableType:
+    """A picture with its line above, and beside it what is to be said."""
+    said = Text("\n\n".join(beside) or nothing, "bold yellow" if beside else "dim")
+    row = Table.grid(padding=(0, 2, 0, 0), expand=True)
+    row.add_column(width=_THUMB_COLUMNS)
+    row.add_column(ratio=1, overflow="fold")
+    row.add_row(half_blocks(thumb.grey) if thumb.grey is not None else _NO_PICTURE, said)
+    return Group(Text(thumb.line, "italic", no_wrap=True, overflow="ellipsis"), row)
 
 
 def half_blocks(grey: Grey) -> Text:
     """A small grey picture as text, two points a character."""
-    points = grey.reshape(HEIGHT // _POINT, _POINT, WIDTH // _POINT, _POINT).mean(axis=(1, 3)).astype(int)
+    points = (
+        grey.reshape(HEIGHT // _POINT, _POINT, WIDTH // _POINT, _POINT)
+        .mean(axis=(1, 3))
+        .astype(int)
+    )
     text = Text()
     for upper, lower in zip(points[0::2], points[1::2], strict=True):
         for top, bottom in zip(upper.tolist(), lower.tolist(), strict=True):
@@ -336,12 +362,10 @@ def _grey(level: int) -> str:
 
 
 def _happened(said: Sequence[tuple[float, str, str]]) -> RenderableType:
-    lines = Table.grid(padding=(0, 1, 0, 0))
-    lines.add_column(style="dim", justify="right", width=5)
-    lines.add_column(width=6)
-    lines.add_column(no_wrap=True, overflow="ellipsis")
+    lines = _columns(5, 6, None)
     for at_s, who, text in said:
-        lines.add_row(f"{at_s:.0f} s", Text(who, _WHO_STYLE.get(who, "")), text)
+        style = _WHO_STYLE.get(who, "")
+        lines.add_row(Text(f"{at_s:3.0f} s", "dim"), Text(who, style), text)
     return Panel(lines, title="what happens", title_align="left", border_style="dim")
 
 

@@ -100,6 +100,7 @@ class Spool:
         # From here on: the writer thread's own.
         self._store: Store | None = None
         self._owed: list[Range] = []  # settled, not yet deleted
+        self._owing_at = math.inf
         self._purges_owed: list[PurgeJob] = []  # not yet done on the disk
         self._said = JournalTrouble(key=None, detail="")
         self._damage = ""  # a store was damaged in this run
@@ -232,7 +233,8 @@ class Spool:
     def _turn(self) -> bool:
         """Do one thing; False at the end."""
         wake_at = min(self._clock.now() + IDLE_S, self._retry_at)
-        job = self._queue.take(owing=bool(self._owed), wake_at=wake_at)
+        owing_at = self._owing_at if self._owed else math.inf
+        job = self._queue.take(owing_at=owing_at, wake_at=wake_at)
         match job:
             case End():
                 return False
@@ -241,6 +243,8 @@ class Spool:
             case Batch():
                 self._write(job)
             case SettleMore():
+                self._note_settles()
+                self._owing_at = -math.inf  # once begun, go on until all is deleted
                 self._write(Batch())
             case Fetch():
                 self._answer(job)
@@ -249,10 +253,9 @@ class Spool:
         return True
 
     def _write(self, batch: Batch) -> None:
-        """Commit *batch*; an alarm is not made to wait for the settling that others take along."""
+        """Commit *batch*; an empty one deletes some of what was settled."""
         self._note_settles()
-        epoch = self._open.epoch
-        owed = [] if batch.urgent else self._owed
+        epoch, owed = self._open.epoch, self._owed
         late = [
             thinned(gap, self._stamp(), rank=rank, camera=camera, reason="slow_disk")
             for (rank, camera), gap in batch.shed.items()
@@ -264,20 +267,22 @@ class Spool:
             return store.write(rows, facts=batch.facts, settled=settled)
 
         left = self._do(work)
-        if not batch.urgent and self._open.epoch == epoch:
+        if self._open.epoch == epoch:
             self._owed = left
         self._say_full()
         self._report(force=batch.urgent)
 
     def _note_settles(self) -> None:
         store = self._open
+        settles, due_at = self._queue.take_settles()
         ranges = [
             (max(0, low), min(high, store.last_seq))
-            for settle in self._queue.take_settles()
+            for settle in settles
             if settle.epoch == store.epoch
             for low, high in settle.ranges
         ]
         if ranges:
+            self._owing_at = min(self._owing_at, due_at) if self._owed else due_at
             self._owed = merged([*self._owed, *ranges])
 
     def _answer(self, fetch: Fetch) -> None:

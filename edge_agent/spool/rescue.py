@@ -22,11 +22,12 @@ from edge_agent.spool.store import (
     TROUBLE,
     Connector,
     DamagedError,
+    Names,
     Raw,
-    read_row,
+    read_stored,
     remove,
 )
-from edge_agent.spool.values import Row
+from edge_agent.spool.values import Row, row_of
 
 _DAMAGE_CODES: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
@@ -108,8 +109,11 @@ class Salvage:
             row = self._c.execute("SELECT epoch, last_seq FROM store").fetchone()
             if row is not None and isinstance(row[1], int):
                 self.epoch, self.last_seq = str(row[0]), row[1]
-        self._cameras = self._names("SELECT id, name FROM camera")
-        self._boots = self._names("SELECT id, name FROM boot")
+        self._names = Names(
+            epoch=self.epoch or "",
+            cameras=self._named("SELECT id, name FROM camera"),
+            boots=self._named("SELECT id, name FROM boot"),
+        )
         with suppress(*TROUBLE):
             for key, value in self._c.execute("SELECT key, value FROM fact"):
                 if isinstance(key, str) and isinstance(value, bytes):
@@ -121,7 +125,7 @@ class Salvage:
         with suppress(*TROUBLE):
             self._c.close()
 
-    def _names(self, sql: str) -> dict[int, str]:
+    def _named(self, sql: str) -> dict[int, str]:
         found: dict[int, str] = {}
         with suppress(*TROUBLE):
             found.update(self._c.execute(sql))
@@ -139,9 +143,10 @@ class Salvage:
 
     def _row(self, raw: Raw) -> Row | None:
         try:
-            return read_row(self._c, raw, self._cameras, self._boots)
+            stored = read_stored(self._c, raw, self._names)
         except TROUBLE:
             return None
+        return None if stored is None else row_of(stored)
 
     def _raws(self, shelves: str) -> Iterator[Raw]:
         """Rows of the table itself, stepping over pages that cannot be read in ever larger strides."""

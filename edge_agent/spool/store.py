@@ -34,8 +34,10 @@ from edge_agent.spool.values import (
     Range,
     Row,
     Stamp,
+    checksum,
     end_of_cover,
     mark_of,
+    row_of,
     thinned,
 )
 
@@ -86,7 +88,7 @@ CREATE TABLE record (
     wall_s REAL NOT NULL,     -- Unix time, a label
     trusted INTEGER NOT NULL, -- 1 = the clock was vouched for
     bytes INTEGER NOT NULL,   -- of the picture, 0 without one
-    crc INTEGER NOT NULL,     -- values.Row.crc
+    crc INTEGER NOT NULL,     -- values.checksum
     data BLOB NOT NULL        -- JSON
 ) STRICT;
 CREATE INDEX record_by_shelf ON record (shelf);
@@ -238,6 +240,7 @@ class Store:
             raise DamagedError("records beyond the last seq")
         self._cameras: dict[int, str] = dict(self._c.execute("SELECT id, name FROM camera"))
         self._boots: dict[int, str] = dict(self._c.execute("SELECT id, name FROM boot"))
+        self._names = Names(epoch=self.epoch, cameras=self._cameras, boots=self._boots)
         self._camera_ids = {name: number for number, name in self._cameras.items()}
         self._boot_ids = {name: number for number, name in self._boots.items()}
         self.facts: dict[str, bytes] = dict(self._c.execute("SELECT key, value FROM fact"))
@@ -281,10 +284,15 @@ class Store:
         facts: Mapping[str, bytes] | None = None,
         settled: Sequence[Range] = (),
     ) -> list[Range]:
-        """Keep *rows* in this order, and *facts*; delete a bounded part of *settled* and return the rest."""
+        """Keep *rows* in this order, and *facts*. What is left of *settled*.
+
+        Of those a bounded part is deleted, but while there is room and something to write, that waits.
+        """
 
         def body() -> list[Range]:
-            left = self._settle(settled)
+            left = list(settled)
+            if settled and (not rows or _pages_for(rows) > self._room_pages()):
+                left = self._settle(settled)
             self._insert(self._make_room(rows))
             if facts:
                 self._c.executemany("INSERT OR REPLACE INTO fact VALUES (?, ?)", facts.items())
@@ -554,11 +562,11 @@ class Store:
                 if records and (full or spent()):
                     end = False
                     break
-                row = self._row(raw)
-                if row is None:
+                stored = read_stored(self._c, raw, self._names)
+                if stored is None:
                     damaged.append(Mark(raw[0], self._boots.get(raw[4], ""), raw[5], raw[6]))
                     continue
-                records.append(_stored(self.epoch, raw[0], row))
+                records.append(stored)
                 taken += size
         if damaged:
             self._transact(lambda: self._declare_damaged(damaged))
@@ -592,9 +600,6 @@ class Store:
             return _ON_SHELF, {**bounds, "shelf": int(Rank.AUDIT)}
         return _OTHERS, bounds
 
-    def _row(self, raw: Raw) -> Row | None:
-        return read_row(self._c, raw, self._cameras, self._boots)
-
     def _declare_damaged(self, marks: Sequence[Mark]) -> None:
         self._delete(marks)
         row = thinned(Gap.of(marks), self._now(), rank=None, camera=None, reason="damaged")
@@ -612,9 +617,9 @@ class Store:
                 if rows and taken + raw[8] > size:
                     break
                 upto, taken = raw[0], taken + raw[8]
-                row = self._row(raw)
-                if row is not None:
-                    rows.append(row)
+                stored = read_stored(self._c, raw, self._names)
+                if stored is not None:
+                    rows.append(row_of(stored))
             if not upto:
                 return
             other.write(rows)
@@ -646,6 +651,8 @@ class Store:
         if self._pages()[1] <= VACUUM_ABOVE_PAGES:
             return False
         self._give_back(VACUUM_PAGES)
+        if self._pages()[1] <= VACUUM_ABOVE_PAGES and self.durable:
+            self.harden()  # only now does the file get shorter
         return True
 
     def _give_back(self, pages: int) -> None:
@@ -657,42 +664,44 @@ def _text(text: bytes) -> str:
     return text.decode("utf-8", "replace")
 
 
-def read_row(
-    c: sqlite3.Connection, raw: Raw, cameras: Mapping[int, str], boots: Mapping[int, str]
-) -> Row | None:
+_RANKS: Final = {int(rank): rank for rank in Rank if rank is not Rank.PICTURE}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Names:
+    """What the small numbers in a record stand for, and the store that they belong to."""
+
+    epoch: str
+    cameras: Mapping[int, str]
+    boots: Mapping[int, str]
+
+
+def read_stored(c: sqlite3.Connection, raw: Raw, names: Names) -> Stored | None:
     """The record as it was put in; None if it no longer is."""
-    seq, shelf, kind, camera, boot, at, wall_s, trusted, _, crc, data = raw
+    seq, shelf, kind, camera_id, boot_id, at, wall_s, trusted, _, crc, data = raw
     try:
         jpeg: bytes | None = None
         if shelf >= PICTURES:
             (jpeg,) = c.execute("SELECT bytes FROM jpeg WHERE seq = ?", (seq,)).fetchone()
-        row = Row(
+        camera = None if camera_id is None else names.cameras[camera_id]
+        boot = names.boots[boot_id]
+        if checksum((seq, kind, camera, boot, at), data, jpeg) != crc:
+            return None
+        return Stored(
+            epoch=names.epoch,
+            seq=seq,
             kind=kind,
-            rank=Rank.PICTURE if shelf >= PICTURES else Rank(shelf),
-            stamp=Stamp(boot=boots[boot], at=at, wall_s=wall_s, trusted=bool(trusted)),
+            rank=Rank.PICTURE if shelf >= PICTURES else _RANKS[shelf],
+            camera=camera,
+            boot=boot,
+            at=at,
+            wall_s=float(wall_s),
+            trusted=bool(trusted),
             data=data,
-            camera=None if camera is None else cameras[camera],
             jpeg=jpeg,
         )
-        return row if row.crc(seq) == crc else None
     except (KeyError, TypeError, ValueError):
         return None
-
-
-def _stored(epoch: str, seq: int, row: Row) -> Stored:
-    return Stored(
-        epoch=epoch,
-        seq=seq,
-        kind=row.kind,
-        rank=row.rank,
-        camera=row.camera,
-        boot=row.stamp.boot,
-        at=row.stamp.at,
-        wall_s=row.stamp.wall_s,
-        trusted=row.stamp.trusted,
-        data=row.data,
-        jpeg=row.jpeg,
-    )
 
 
 def _pages_for(rows: Sequence[Row]) -> int:
@@ -758,8 +767,9 @@ def _structure_faults(c: sqlite3.Connection) -> Iterator[str]:
 def _record_faults(c: sqlite3.Connection) -> Iterator[str]:
     cameras = dict(c.execute("SELECT id, name FROM camera"))
     boots = dict(c.execute("SELECT id, name FROM boot"))
+    names = Names(epoch="", cameras=cameras, boots=boots)
     for raw in c.execute(f"{_SELECT} ORDER BY seq"):
-        if read_row(c, raw, cameras, boots) is None:
+        if read_stored(c, raw, names) is None:
             yield f"record {raw[0]}: not as it was put in (checksum, name or picture)"
 
 

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
-from edge_agent.core.messages import Json, Rank
+from edge_agent.core.messages import Json, Rank, Stored
 
 MAX_SEQ: Final = 2**63 - 1
 
@@ -48,13 +48,19 @@ class Row:
         return len(self.data) + len(self.jpeg or b"") + 200
 
     def crc(self, seq: int) -> int:
-        """Checksum of this row as record *seq*: no flipped bit, and no row that came to lie elsewhere, passes for it.
+        """Its checksum as record *seq*."""
+        return checksum(
+            (seq, self.kind, self.camera, self.stamp.boot, self.stamp.at), self.data, self.jpeg
+        )
 
-        Wall time is left out: it is a label that may be corrected later.
-        """
-        named = f"{seq}|{self.kind}|{self.camera}|{self.stamp.boot}|{self.stamp.at!r}"
-        crc = zlib.crc32(self.data, zlib.crc32(named.encode()))
-        return crc if self.jpeg is None else zlib.crc32(self.jpeg, crc)
+
+def checksum(name: tuple[int, str, str | None, str, float], data: bytes, jpeg: bytes | None) -> int:
+    """Of a record named (seq, kind, camera, boot, at): no flipped bit, and no row that came to lie elsewhere, passes.
+
+    Wall time is left out: it is a label that may be corrected later.
+    """
+    crc = zlib.crc32(data, zlib.crc32(repr(name).encode()))
+    return crc if jpeg is None else zlib.crc32(jpeg, crc)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +71,18 @@ class Mark:
     boot: str
     at: float
     wall_s: float
+
+
+def row_of(stored: Stored) -> Row:
+    """The same record, to be given another seq."""
+    return Row(
+        kind=stored.kind,
+        rank=stored.rank,
+        stamp=Stamp(boot=stored.boot, at=stored.at, wall_s=stored.wall_s, trusted=stored.trusted),
+        data=stored.data,
+        camera=stored.camera,
+        jpeg=stored.jpeg,
+    )
 
 
 def mark_of(row: Row) -> Mark:

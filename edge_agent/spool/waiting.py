@@ -7,6 +7,7 @@ Not its job: disk.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import deque
 from collections.abc import Mapping
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 BATCH_RECORDS: Final = 50
 BATCH_BYTES: Final = 1_000_000  # what a slow card (10 MB/s) syncs in 0.1 s
 BATCH_S: Final = 1.0  # what a power cut may take; accepted is only what was committed
+SETTLE_S: Final = 5.0  # deleting in larger lots spares the flash; nothing that waits to be deleted is shown any more
 
 QUEUE_BYTES: Final = 8_000_000  # seven rounds of eight cameras
 QUEUE_RECORDS: Final = 2_000
@@ -88,7 +90,7 @@ class Queue:
         self._fetches: deque[Fetch] = deque()
         self._settles: list[Settle] = []
         self._since: float | None = None  # when the first of the present batch came
-        self._settled_since: float | None = None
+        self._settle_at = math.inf
         self._closing = False
         self.turned_at = clock.now()
 
@@ -124,8 +126,7 @@ class Queue:
         """Add what the hub has."""
         with self._ready:
             self._settles.append(settle)
-            if self._settled_since is None:
-                self._settled_since = self._clock.now()
+            self._settle_at = min(self._settle_at, self._clock.now() + SETTLE_S)
             self._ready.notify()
 
     def purge(self, command: Purge) -> None:
@@ -147,43 +148,43 @@ class Queue:
             self._fetches.clear()
             self._ready.notify()
 
-    def take_settles(self) -> list[Settle]:
-        """Everything settled since the last time. Writer thread."""
+    def take_settles(self) -> tuple[list[Settle], float]:
+        """Everything settled since the last time, and when deleting it is due. Writer thread."""
         with self._ready:
             settles, self._settles = self._settles, []
-            self._settled_since = None
-            return settles
+            due_at, self._settle_at = self._settle_at, math.inf
+            return settles, due_at
 
     def busy(self) -> bool:
         """Whether a batch is due right now."""
         with self._ready:
             return self._due(self._clock.now())
 
-    def take(self, *, owing: bool, wake_at: float) -> Job:
+    def take(self, *, owing_at: float, wake_at: float) -> Job:
         """Wait for the next thing to do; `Idle` at *wake_at* at the latest. Writer thread.
 
-        *owing*: not everything that was settled is deleted yet.
+        *owing_at*: when to go on deleting what was settled; infinite if none of it is left.
         """
         with self._ready:
             while True:
                 now = self.turned_at = self._clock.now()
-                job = self._next(now, owing=owing)
+                owing_at = min(owing_at, self._settle_at)
+                job = self._next(now, owing_at)
                 if job is not None:
                     return job
                 if now >= wake_at:
                     return Idle()
-                due = [wake_at, now + IDLE_S]
-                due += [at + BATCH_S for at in (self._since, self._settled_since) if at is not None]
-                self._ready.wait(max(0.0, min(due) - now))
+                batch_at = math.inf if self._since is None else self._since + BATCH_S
+                self._ready.wait(max(0.0, min(wake_at, owing_at, batch_at, now + IDLE_S) - now))
 
-    def _next(self, now: float, *, owing: bool) -> Job | None:
+    def _next(self, now: float, owing_at: float) -> Job | None:
         if self._purges:
             return self._purges.popleft()
         if self._due(now):
             return self._cut()
         if self._fetches:
             return self._fetches.popleft()
-        if owing or self._settle_due(now):
+        if now >= owing_at or (self._closing and owing_at < math.inf):
             return SettleMore()
         return End() if self._closing else None
 
@@ -197,10 +198,6 @@ class Queue:
         enough = len(self._rows) >= BATCH_RECORDS or self._bytes >= BATCH_BYTES
         urgent = self._alarms > 0 or bool(self._facts) or self._closing
         return enough or urgent or now >= self._since + BATCH_S
-
-    def _settle_due(self, now: float) -> bool:
-        since = self._settled_since
-        return since is not None and (self._closing or now >= since + BATCH_S)
 
     def _cut(self) -> Batch:
         """The next batch. An alarm takes what came before it along: order is never changed."""

@@ -58,7 +58,9 @@ def pictures(folder: Path) -> list[Picture]:
     with (folder / "manifest.csv").open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
             top, name = row["file"].split("/", 1)
-            kind = name.rsplit("-", 1)[0] if top == "tamper" else {"cameras": "camera"}.get(top, top)
+            kind = (
+                name.rsplit("-", 1)[0] if top == "tamper" else {"cameras": "camera"}.get(top, top)
+            )
             found.append(Picture(row["file"], row["camera"], row["condition"], kind))
     return found
 
@@ -85,7 +87,11 @@ def group_of(camera: str, picture: Picture) -> str | None:
             return "same.later" if later else f"same.{picture.condition}"
         return None if site(picture.camera) == site(camera) else "foreign.camera"
     if picture.kind in ("indoor", "street"):
-        return f"foreign.{picture.kind}.{picture.condition}" if picture.kind == "indoor" else "foreign.street"
+        return (
+            f"foreign.{picture.kind}.{picture.condition}"
+            if picture.kind == "indoor"
+            else "foreign.street"
+        )
     if not own:
         return None
     if picture.kind in FOREIGN_TAMPER:
@@ -162,7 +168,9 @@ def cross_validate(results: list[Result]) -> dict[str, object]:
     limits, released, strangers = [], 0, 0
     held: dict[str, list[int]] = defaultdict(lambda: [0, 0])
     for left_out in cameras:
-        worst = max(r.reading.score for r in results if r.camera != left_out and r.group.startswith(strange))
+        worst = max(
+            r.reading.score for r in results if r.camera != left_out and r.group.startswith(strange)
+        )
         limit = worst * MARGIN
         limits.append(limit)
         for r in results:
@@ -182,14 +190,19 @@ def cross_validate(results: list[Result]) -> dict[str, object]:
 
 
 def table(results: list[Result]) -> list[str]:
-    lines = [f"{'group':24} {'n':>6} {'match':>6} {'moved':>6} {'foreign':>8} {'unsure':>7}   score min/median/max"]
+    lines = [
+        f"{'group':24} {'n':>6} {'match':>6} {'moved':>6} {'foreign':>8} {'unsure':>7}   score min/median/max"
+    ]
     by_group: dict[str, list[Result]] = defaultdict(list)
     for r in results:
         by_group[r.group].append(r)
     for group, rows in sorted(by_group.items()):
         verdicts = [verdict_of(r.reading) for r in rows]
         scores = sorted(r.reading.score for r in rows)
-        counts = [verdicts.count(v) for v in (Verdict.MATCH, Verdict.MOVED, Verdict.FOREIGN, Verdict.CANNOT_TELL)]
+        counts = [
+            verdicts.count(v)
+            for v in (Verdict.MATCH, Verdict.MOVED, Verdict.FOREIGN, Verdict.CANNOT_TELL)
+        ]
         lines.append(
             f"{group:24} {len(rows):6} {counts[0]:6} {counts[1]:6} {counts[2]:8} {counts[3]:7}   "
             f"{scores[0]:.2f} / {median(scores):.2f} / {scores[-1]:.2f}"
@@ -217,7 +230,9 @@ def summary(day: list[Result], both: list[Result]) -> dict[str, object]:
         return {g.removeprefix("same."): tally(results, g, held=True) for g in groups}
 
     return {
-        "foreign": [a + b for a, b in zip(tally(day, "foreign"), tally(both, "foreign"), strict=True)],
+        "foreign": [
+            a + b for a, b in zip(tally(day, "foreign"), tally(both, "foreign"), strict=True)
+        ],
         "moved": [a + b for a, b in zip(tally(day, "moved"), tally(both, "moved"), strict=True)],
         "small_moves": small_moves(both),
         "same": {"day_only": same(day), "day_night": same(both)},
@@ -231,7 +246,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--no-text-search", action="store_true")
     args = parser.parse_args(argv)
     if args.no_text_search:
-        vision._on_screen = lambda frames, search: np.zeros((vision.HEIGHT, vision.WIDTH), np.bool_)
+        vision._on_screen = lambda frames: np.zeros((vision.HEIGHT, vision.WIDTH), np.bool_)
     day, day_refused, ms_day, size_day = measure(args.folder, day_only=True)
     both, both_refused, ms_both, size_both = measure(args.folder, day_only=False)
     out = sys.stdout.write

@@ -327,6 +327,13 @@ def test_status_names_every_camera_and_never_holds_a_picture():
     assert (river["gate"], river["right_scene"], river["fresh_video"]) == ("open", True, True)
 
 
+def test_the_headline_says_the_box_in_one_line():
+    play = live_box()
+    assert play.agent.headline().startswith("live, gates open 1/2, hub up, findings")
+    play.post(PRESSED)
+    assert play.agent.headline().startswith("private, gates open 0/2")
+
+
 def test_suspended_by_the_city_until_its_time_is_over():
     play = live_box()
     until = play.agent.wall(at=play.now) + 30.0

@@ -41,6 +41,21 @@ def test_a_finding_opens_once_and_closes_once():
     assert findings.clear(FindingKey.VIEW_FOREIGN, at=5.0, camera="gate") is None
 
 
+def test_the_record_says_in_two_languages_what_to_do_and_calls_the_camera_by_its_name():
+    findings = Findings({"gate": "Gapura Gang 3"})
+    evidence = {"bring_m": 55, "cable": "cat5e-outdoor", "place": "pole 3"}
+    record = findings.raise_(FindingKey.CABLE_OPEN, at=1.0, camera="gate", evidence=evidence)
+    assert record is not None
+    for language, order in (
+        ("id", "Jangan bawa pulang kamera"),
+        ("en", "Do not take the camera home"),
+    ):
+        said = str(record.data[language])
+        assert "Gapura Gang 3" in said
+        assert "55 m" in said
+        assert order in said
+
+
 def test_each_camera_has_its_own():
     findings = Findings()
     findings.raise_(FindingKey.CAMERA_STALLED, at=1.0, camera="a", evidence={})

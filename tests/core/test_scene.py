@@ -172,14 +172,23 @@ def test_a_picture_that_cannot_tell_is_never_called_a_match_however_good_the_oth
     assert story.verdict(STREET) is Verdict.MATCH
 
 
-@given(pause=st.lists(st.sampled_from([GLARE, DARK, COVERED, GARBAGE, UNKNOWN_LIGHT, FROZEN]), max_size=40))
+@given(
+    pause=st.lists(
+        st.sampled_from([GLARE, DARK, COVERED, GARBAGE, UNKNOWN_LIGHT, FROZEN]), max_size=40
+    )
+)
 def test_what_cannot_tell_never_leads_to_a_match(pause):
     story = Story()
     story.see(STREET, STREET)
     assert all(story.verdict(reading) is not Verdict.MATCH for reading in pause)
 
 
-@given(seen=st.lists(st.sampled_from([ROOM, UNKNOWN_LIGHT, GLARE, DARK, TURNED, GARBAGE, STRANGER, FROZEN]), max_size=60))
+@given(
+    seen=st.lists(
+        st.sampled_from([ROOM, UNKNOWN_LIGHT, GLARE, DARK, TURNED, GARBAGE, STRANGER, FROZEN]),
+        max_size=60,
+    )
+)
 def test_a_room_never_proves_a_street(seen):
     story = Story()
     for reading in seen:
@@ -334,7 +343,11 @@ def test_the_judgement_says_how_far_the_proof_has_come():
 @pytest.mark.parametrize(
     ("reading", "key", "evidence"),
     [
-        (ROOM, FindingKey.VIEW_FOREIGN, {"score": 0.02, "z": -1.6, "tiles": 2.0, "cells": 1.0, "ncc": 0.03}),
+        (
+            ROOM,
+            FindingKey.VIEW_FOREIGN,
+            {"score": 0.02, "z": -1.6, "tiles": 2.0, "cells": 1.0, "ncc": 0.03},
+        ),
         (TURNED, FindingKey.VIEW_MOVED, {"dx_px": -18.0, "dy_px": 12.0, "percent_of_width": 6.8}),
         (DARK, FindingKey.VIEW_DARK, {"mean_grey": 9.0, "dark_share": 0.97}),
         (COVERED, FindingKey.VIEW_COVERED, {"mean_grey": 110.0}),

@@ -1,14 +1,13 @@
-"""A box, its hub and its cameras as processes of their own, as they stand beside a street: for tests and benchmarks.
+"""A box as a process of its own, started, watched and ended as on a street: for tests and benchmarks.
 
-Everything here is started and ended by its own process id, and says what it last said when it did not come up.
-Not its job: the broker (broker.py), the HTTP camera (http_camera.py), clips (film.py), judging what happened.
+Everything here is ended by its own process id, and says what it last said when it did not come up.
+Not its job: the broker (broker.py), cameras (rtsp_camera.py, http_camera.py), clips (film.py), judging what happened.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shutil
 import signal
 import socket
@@ -20,10 +19,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import TypeVar
 
-RTSP_SERVER: Final = Path(__file__).with_name("rtsp_server.py")
-PYTHON_WITH_GI: Final = "/usr/bin/python3"  # Debian keeps gi there, and nowhere else
 T = TypeVar("T")
 
 
@@ -41,16 +38,34 @@ def await_that(
         time.sleep(every_s)
 
 
+def stays_so(what: str, look: Callable[[], bool], *, for_s: float, every_s: float = 0.1) -> None:
+    """AssertionError with *what* as soon as *look* is not true within *for_s*."""
+    deadline = time.monotonic() + for_s
+    while time.monotonic() < deadline:
+        assert look(), f"no more: {what}"
+        time.sleep(every_s)
+
+
+def command(*words: str) -> list[str]:
+    """`edge-agent ...`, as this Python has it."""
+    return [sys.executable, "-m", "edge_agent", *words]
+
+
+def ended(words: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end, whatever its exit code."""
+    return subprocess.run(list(words), check=False, capture_output=True, text=True, timeout=60)
+
+
 class Process:
     """A child with its words in a file. `kill` is kill -9."""
 
-    def __init__(self, command: Sequence[str], log: Path, *, talk: bool = False) -> None:
+    def __init__(self, command: Sequence[str], log: Path) -> None:
         self.log = log
         with log.open("ab") as file:
             self.child = subprocess.Popen(
                 list(command),
-                stdin=subprocess.PIPE if talk else subprocess.DEVNULL,
-                stdout=subprocess.PIPE if talk else file,
+                stdin=subprocess.DEVNULL,
+                stdout=file,
                 stderr=file,
                 start_new_session=True,  # a Ctrl-C at the tests is theirs alone
             )
@@ -67,7 +82,6 @@ class Process:
         """As a power cut would; waits for its end. Also of a process that is stopped or gone."""
         self.child.kill()
         self.child.wait(10)
-        self._close()
 
     def terminate(self, *, within_s: float = 15.0) -> int:
         """In good order; the exit code."""
@@ -83,53 +97,6 @@ class Process:
 
     def resume(self) -> None:
         self.child.send_signal(signal.SIGCONT)
-
-    def _close(self) -> None:
-        for pipe in (self.child.stdin, self.child.stdout):
-            if pipe is not None:
-                with contextlib.suppress(BrokenPipeError):
-                    pipe.close()
-
-
-class RtspCamera(Process):
-    """One camera of Debian's gst-rtsp-server. Its port stays its own over `start_again`."""
-
-    def __init__(
-        self,
-        folder: Path,
-        clip: Path,
-        *,
-        user: str | None = None,
-        password: str = "",
-        basic: bool = False,
-        port: int = 0,
-    ) -> None:
-        self._login = {"user": user, "password": password, "basic": basic}
-        wanted = {"port": port, "mounts": {"/main": str(clip)}, **self._login}
-        command = [PYTHON_WITH_GI, str(RTSP_SERVER), json.dumps(wanted)]
-        super().__init__(
-            command, folder / f"rtsp-{clip.stem[:8]}-{os.urandom(2).hex()}.log", talk=True
-        )
-        self.port = self._await_ready()
-        self.url = f"rtsp://127.0.0.1:{self.port}/main"
-
-    def order(self, words: str) -> None:
-        """One command line of rtsp_server.py, done when this returns."""
-        assert self.child.stdin is not None
-        self.child.stdin.write(f"{words}\n".encode())
-        self.child.stdin.flush()
-        self._hear(f"ok {words}")
-
-    def _await_ready(self) -> int:
-        return int(self._hear("ready ").split()[1])
-
-    def _hear(self, beginning: str) -> str:
-        assert self.child.stdout is not None
-        for line in self.child.stdout:
-            if line.decode().startswith(beginning):
-                return line.decode()
-        self.kill()
-        raise AssertionError(f"the RTSP camera ended: {self.words()}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,7 +150,7 @@ class Box:
 
     def command(self, *words: str) -> list[str]:
         """`edge-agent ...` with this box's configuration."""
-        return [sys.executable, "-m", "edge_agent", *words, "--config", str(self.config)]
+        return command(*words, "--config", str(self.config))
 
     def run(self) -> Process:
         """Start the agent; it may take a moment until it answers."""

@@ -142,9 +142,8 @@ def room(seed: int, *, infrared: bool = False, turned: bool = False) -> np.ndarr
         lit = np.repeat(lit.mean(axis=2, keepdims=True), 3, axis=2)
     plaster = cv2.GaussianBlur(random.normal(0, 9, (HEIGHT, WIDTH)).astype(np.float32), (0, 0), 2.0)
     noise = random.normal(0, 4.0 if infrared else 2.2, (HEIGHT, WIDTH, 1 if infrared else 3))
-    return np.clip(cv2.GaussianBlur(lit, (0, 0), 0.7) + plaster[..., None] + noise, 0, 255).astype(
-        np.uint8
-    )
+    seen = cv2.GaussianBlur(lit, (0, 0), 0.7) + plaster[..., None] + noise
+    return np.asarray(np.clip(seen, 0, 255), dtype=np.uint8)
 
 
 def under_text_of(picture: np.ndarray, street: np.ndarray, camera: str) -> np.ndarray:
@@ -153,6 +152,13 @@ def under_text_of(picture: np.ndarray, street: np.ndarray, camera: str) -> np.nd
     for x, y, w, h in TEXT[camera]:
         out[y : y + h, x : x + w] = street[y : y + h, x : x + w]
     return out
+
+
+def colour(path: Path) -> np.ndarray:
+    """The picture at *path*, BGR."""
+    picture = cv2.imread(str(path))
+    assert picture is not None, path
+    return np.asarray(picture, dtype=np.uint8)
 
 
 def jpeg(picture: np.ndarray, quality: int = 80) -> bytes:
@@ -167,7 +173,7 @@ def write(folder: Path) -> list[Path]:
     drawn = {f"evening-{i:02}": room(i, turned=i > 4) for i in range(1, 7)}
     drawn |= {f"infrared-{i:02}": room(20 + i, infrared=True, turned=i > 1) for i in (1, 2)}
     for camera in TEXT:
-        street = cv2.imread(str(PICTURES / camera / "day-03.jpg"))
+        street = colour(PICTURES / camera / "day-03.jpg")
         for i in (1, 2, 3):
             drawn[f"{camera}-text-{i:02}"] = under_text_of(
                 room(10 + i, turned=i == 3), street, camera

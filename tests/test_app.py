@@ -1,0 +1,233 @@
+"""The composition root with all its real parts: how a box starts, what it does without pins, and how it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from paho.mqtt.client import Client, MQTTMessage, MQTTv5
+from paho.mqtt.enums import CallbackAPIVersion
+
+from edge_agent.app import App, Pins
+from edge_agent.clock import SystemClock
+from edge_agent.commission import commission_from_files
+from edge_agent.config import load
+from edge_agent.core.settings import Privacy
+from edge_agent.simulate import Street
+from edge_agent.vision import References
+from tests.support.broker import free_port, mosquitto, needs_mosquitto
+from tests.support.film import street
+from tests.support.rig import Box, CameraOf, await_that, command, committed, ended, stays_so
+
+# The hub link and the snapshot cameras of these boxes are on loopback, and mostly nobody is there.
+pytestmark = [pytest.mark.enable_socket, pytest.mark.timeout(90)]
+
+NO_PINS = Pins(factory=None, why_none="this machine has no GPIO chip")
+
+
+@contextlib.contextmanager
+def running(app: App) -> Iterator[list[int]]:
+    """*app* in a thread of its own; the list gets its exit code."""
+    codes: list[int] = []
+    thread = threading.Thread(target=lambda: codes.append(app.run()))
+    thread.start()
+    try:
+        yield codes
+    finally:
+        app.stop()
+        thread.join(20)
+        assert not thread.is_alive(), "the agent did not stop"
+
+
+@contextlib.contextmanager
+def doorbell() -> Iterator[tuple[int, list[str]]]:
+    """A port where a camera would be, and who came to it."""
+    visitors: list[str] = []
+    with socket.create_server(("127.0.0.1", 0)) as door:
+
+        def watch() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    line, who = door.accept()
+                    visitors.append(str(who))
+                    line.close()
+
+        threading.Thread(target=watch, daemon=True).start()
+        yield door.getsockname()[1], visitors
+        door.shutdown(socket.SHUT_RDWR)
+
+
+def clip_box(folder: Path, *, hub_port: int | None = None) -> Box:
+    """A box that plays one street's photographs."""
+    pictures = folder / "pictures"
+    pictures.mkdir()
+    shown = sorted(street(0).parent.glob("day-*.jpg"))
+    for picture in shown:
+        (pictures / picture.name).write_bytes(picture.read_bytes())
+    camera = CameraOf(id="mawar", kind="clip", source=f'path = "{pictures}"', period_s=2.0)
+    box = Box(folder=folder / "box", hub_port=hub_port or free_port(), cameras=[camera])
+    assert isinstance(commission_from_files(shown, box.views, "mawar"), References)
+    return box
+
+
+# ---- the configuration ----
+
+
+def test_a_bad_configuration_ends_it_with_the_words_of_check(tmp_path: Path) -> None:
+    camera = CameraOf(id="mawar", kind="rtsp", source='url = "rtsp://camera.local/1"')
+    box = Box(folder=tmp_path, hub_port=1883, cameras=[camera, camera], more="[journl]\n")
+    ran = ended(box.command("run"))
+    checked = ended(command("check", str(box.config)))
+    assert (ran.returncode, checked.returncode) == (2, 1)
+    assert ran.stdout == ""
+    assert ran.stderr == checked.stdout
+    for word in ("camera.local", "mawar", "journl", "journal"):
+        assert word in ran.stderr
+    assert not box.journal.exists(), "it began to work on a configuration that is not sound"
+
+
+def test_a_configuration_that_is_not_there_ends_it_with_a_word(tmp_path: Path) -> None:
+    ran = ended(command("run", "--config", str(tmp_path / "box.toml")))
+    assert ran.returncode == 2
+    assert str(tmp_path / "box.toml") in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+# ---- privacy ----
+
+
+def test_without_pins_no_camera_is_ever_asked_for_anything(tmp_path: Path) -> None:
+    with doorbell() as (port, visitors):
+        cameras = [
+            CameraOf(id="mawar", kind="rtsp", source=f'url = "rtsp://127.0.0.1:{port}/1"'),
+            CameraOf(id="melati", kind="http", source=f'url = "http://127.0.0.1:{port}/p.jpg"'),
+        ]
+        box = Box(folder=tmp_path, hub_port=free_port(), cameras=cameras, switch="latching")
+        with running(App(load(str(box.config)), pins=NO_PINS)):
+            await_that("a status", box.status, within_s=10)
+            # The switch's own rule lets a box go live after 3 s; give it three times as long to get it wrong.
+            stays_so("private", lambda: set(box.gates().values()) == {"private"}, for_s=9)
+            assert (None, "privacy_unreadable") in box.findings()
+            assert visitors == []
+
+
+def test_the_same_box_asks_its_cameras_once_its_switch_reads_live(tmp_path: Path) -> None:
+    # So that the silence above is known to come from the missing pins.
+    with doorbell() as (port, visitors):
+        cameras = [
+            CameraOf(id="mawar", kind="rtsp", source=f'url = "rtsp://127.0.0.1:{port}/1"'),
+            CameraOf(id="melati", kind="http", source=f'url = "http://127.0.0.1:{port}/p.jpg"'),
+        ]
+        box = Box(folder=tmp_path, hub_port=free_port(), cameras=cameras, switch="latching")
+        settings = load(str(box.config))
+        wiring = Street(settings.privacy)
+        with running(App(settings, pins=Pins(factory=wiring.factory))):
+            await_that("both cameras asked", lambda: len(visitors) >= 2, within_s=15)
+            wiring.press()
+            await_that("private", lambda: set(box.gates().values()) == {"private"}, within_s=5)
+            asked = len(visitors)
+            stays_so("silence", lambda: len(visitors) <= asked, for_s=4)
+
+
+# ---- starting ----
+
+
+def test_it_starts_without_hub_and_answers_on_its_status_socket(tmp_path: Path) -> None:
+    box = clip_box(tmp_path)
+    try:
+        box.run()
+        status = await_that("a status", box.status, within_s=10)
+        assert status["box"] == "kuningan/03/05/box-1"
+        box.await_open(within_s=40)
+        asked = ended(command("status", "--json", "--socket", str(box.socket)))
+        assert asked.returncode == 1, "there are findings: no hub, no switch"
+        assert json.loads(asked.stdout)["cameras"][0]["gate"] == "open"
+    finally:
+        box.end()
+
+
+def test_it_starts_on_a_ruined_journal_and_says_so(tmp_path: Path) -> None:
+    box = clip_box(tmp_path)
+    box.journal.mkdir()
+    (box.journal / "journal.db").write_bytes(b"no journal at all " * 500)
+    try:
+        box.run()
+        box.await_open(within_s=40)
+        assert (None, "journal_broken") in box.findings()
+        await_that(
+            "new records", lambda: committed(box.journal, tmp_path / "copy")[0] > 3, within_s=10
+        )
+    finally:
+        box.end()
+
+
+# ---- ending ----
+
+
+@pytest.mark.broker
+@needs_mosquitto
+def test_told_to_stop_it_says_farewell_and_ends_well(tmp_path: Path) -> None:
+    with mosquitto(tmp_path / "broker") as broker:
+        box = clip_box(tmp_path, hub_port=broker.port)
+        told: list[tuple[bool, dict[str, object]]] = []
+
+        def note(_client: Client, _user: object, message: MQTTMessage) -> None:
+            told.append((message.retain, json.loads(message.payload)))
+
+        listener = Client(CallbackAPIVersion.VERSION2, client_id="listener", protocol=MQTTv5)
+        listener.on_message = note
+        listener.connect("127.0.0.1", broker.port)
+        listener.subscribe("cctv/v1/kuningan/03/05/box-1/presence", qos=1)
+        listener.loop_start()
+        try:
+            agent = box.run()
+            await_that("its birth", lambda: told and told[-1][1]["state"] == "online", within_s=15)
+            assert agent.terminate() == 0
+            await_that("its farewell", lambda: told[-1][1]["state"] == "offline", within_s=5)
+        finally:
+            box.end()
+            listener.disconnect()
+            listener.loop_stop()
+        assert [what["state"] for _, what in told] == ["online", "offline"]
+        # A farewell, and not the Will that the broker publishes for the dead: the box took its leave.
+        log = broker.log.read_text()
+        assert "Received DISCONNECT from kuningan-03-05-box-1" in log
+    assert not box.socket.exists(), "it left its socket behind"
+    assert "Traceback" not in agent.words()
+
+
+class _FailingClock(SystemClock):
+    """A clock that is well until told; then one thread's next question ends in an error nobody foresaw."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.victim = ""
+
+    def now(self) -> float:
+        if threading.current_thread().name == self.victim:
+            raise RuntimeError("the clock fell from the wall")
+        return super().now()
+
+
+@pytest.mark.parametrize("part", ["journal", "hub-link", "cameras", "sensors", "box"])
+def test_a_part_that_dies_ends_the_agent_so_that_it_starts_anew_closed(
+    tmp_path: Path, part: str
+) -> None:
+    box = clip_box(tmp_path)
+    settings = load(str(box.config))
+    clock = _FailingClock()
+    wiring = Street(Privacy(switch=settings.privacy.switch))
+    app = App(settings, pins=Pins(factory=wiring.factory), clock=clock)
+    with running(app) as codes:
+        await_that("life", box.status, within_s=10)
+        assert not codes
+        clock.victim = part
+        await_that("its end", lambda: codes, within_s=20)
+    assert codes == [1]
+    status = json.loads(app.snapshot())
+    assert status["box"] == "kuningan/03/05/box-1"

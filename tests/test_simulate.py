@@ -1,0 +1,126 @@
+"""The street's fakes behave like the parts: read here through gpiozero alone, as any program would."""
+
+from __future__ import annotations
+
+import pytest
+from gpiozero import LED, DigitalInputDevice
+
+from edge_agent.core.settings import Privacy, Run, SwitchKind
+from edge_agent.simulate import Street
+
+PRIVACY = Privacy(switch=SwitchKind.LATCHING)
+RUNS = (
+    Run(camera="gate", cable="cat5e-outdoor", length_m=50, loop_pin=5),
+    Run(camera="bridge", cable="rg59", length_m=20),
+)
+
+
+@pytest.fixture
+def street():
+    return Street(PRIVACY, RUNS)
+
+
+@pytest.fixture
+def closed(street):
+    """Whether the contact on a pin is closed, by its level."""
+    devices = {
+        pin: DigitalInputDevice(pin, pull_up=True, pin_factory=street.factory)
+        for pin in (5, 17, 27)
+    }
+    yield lambda *pins: tuple(bool(devices[pin].value) for pin in pins)
+    for device in devices.values():
+        device.close()
+
+
+def test_a_contact_wins_over_the_pull_up_of_whoever_reads_it(street, closed):
+    assert closed(17, 27) == (True, False)
+    street.press()
+    assert closed(17, 27) == (False, True)
+    with DigitalInputDevice(22, pull_up=True, pin_factory=street.factory) as bare:
+        assert bare.value == 0  # nothing is soldered to it: its own pull-up counts
+
+
+def test_a_latching_switch_stays_where_it_is(street, closed):
+    street.release()
+    assert closed(17, 27) == (True, False)
+    street.press()
+    street.press()
+    assert closed(17, 27) == (False, True)
+    street.release()
+    assert closed(17, 27) == (True, False)
+
+
+def test_contacts_bounce_and_are_both_open_on_the_way():
+    street = Street(PRIVACY)
+    seen: list[tuple[int, int]] = []
+    with (
+        DigitalInputDevice(17, pull_up=True, pin_factory=street.factory) as nc,
+        DigitalInputDevice(27, pull_up=True, pin_factory=street.factory) as no,
+    ):
+
+        def note() -> None:
+            seen.append((nc.value, no.value))
+
+        for device in (nc, no):
+            device.when_activated = device.when_deactivated = note
+        street.press()
+    assert seen.count((0, 0)) > 1  # both open, more than once: it bounced
+    assert seen[-1] == (0, 1)
+    assert (1, 1) not in seen  # never both closed: break before make
+
+
+def test_a_cut_wire_stays_open_whatever_the_hand_does(street, closed):
+    street.cut_switch_wire("nc")
+    assert closed(17, 27) == (False, False)
+    street.press()
+    street.release()
+    assert closed(17, 27) == (False, False)
+    street.cut_switch_wire()
+    street.press()
+    assert closed(17, 27) == (False, False)
+    street.mend_switch_wire()
+    assert closed(17, 27) == (False, True)
+
+
+def test_a_crushed_wire_reads_closed_in_the_live_position(street, closed):
+    street.short_switch_wire("no")
+    assert closed(17, 27) == (True, True)
+
+
+def test_a_loop_opens_and_closes(street, closed):
+    assert closed(5) == (True,)
+    street.open_loop("gate")
+    assert closed(5) == (False,)
+    street.close_loop("gate")
+    assert closed(5) == (True,)
+    with pytest.raises(KeyError):
+        street.open_loop("bridge")  # no loop is fitted
+
+
+def test_the_lamps_are_seen_when_driven_and_dark_otherwise(street):
+    assert street.lamps() == (False, False)
+    with LED(23, pin_factory=street.factory) as private:
+        private.on()
+        assert street.lamps() == (True, False)
+    assert street.lamps() == (False, False)
+    assert Street(
+        Privacy(switch=SwitchKind.NONE, lamp_private_pin=None, lamp_live_pin=None)
+    ).lamps() == (False, False)
+
+
+def test_a_pin_in_trouble_raises_at_each_access_until_mended(street, closed):
+    street.break_pin(17, OSError(16, "GPIO busy"))
+    for _ in range(2):
+        with pytest.raises(OSError, match="GPIO busy"):
+            closed(17)
+    assert closed(27) == (False,)
+    street.mend_pin(17)
+    assert closed(17) == (True,)
+
+
+def test_without_a_switch_the_hand_moves_nothing():
+    street = Street(Privacy(switch=SwitchKind.NONE))
+    street.press()
+    street.cut_switch_wire()
+    street.release()
+    assert not street.factory.pins
