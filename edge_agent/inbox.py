@@ -33,7 +33,11 @@ class Inbox:
             if self._closed:
                 return
             if isinstance(event, PictureTaken):
-                if event.camera not in self._pictures:
+                older = self._pictures.get(event.camera)
+                if older is not None and older.generation != event.generation:
+                    # Of another connection: it may not overtake the news that this connection stands.
+                    self._waiting.remove(event.camera)
+                if older is None or older.generation != event.generation:
                     self._waiting.append(event.camera)
                 self._pictures[event.camera] = event
             else:

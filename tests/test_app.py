@@ -21,7 +21,7 @@ from edge_agent.core.settings import Privacy
 from edge_agent.simulate import Street
 from edge_agent.vision import References
 from tests.support.broker import free_port, mosquitto, needs_mosquitto
-from tests.support.film import street
+from tests.support.film import Film, film, stills, street
 from tests.support.rig import Box, CameraOf, await_that, command, committed, ended, stays_so
 
 # The hub link and the snapshot cameras of these boxes are on loopback, and mostly nobody is there.
@@ -63,12 +63,9 @@ def doorbell() -> Iterator[tuple[int, list[str]]]:
 
 
 def clip_box(folder: Path, *, hub_port: int | None = None) -> Box:
-    """A box that plays one street's photographs."""
+    """A box with one camera, which plays a film of a street."""
     pictures = folder / "pictures"
-    pictures.mkdir()
-    shown = sorted(street(0).parent.glob("day-*.jpg"))
-    for picture in shown:
-        (pictures / picture.name).write_bytes(picture.read_bytes())
+    shown = stills(film(street(0), Film(width=640, height=360)), pictures, count=12, apart_s=0.5)
     camera = CameraOf(id="mawar", kind="clip", source=f'path = "{pictures}"', period_s=2.0)
     box = Box(folder=folder / "box", hub_port=hub_port or free_port(), cameras=[camera])
     assert isinstance(commission_from_files(shown, box.views, "mawar"), References)

@@ -5,7 +5,7 @@ import threading
 from edge_agent.clock import SystemClock
 from edge_agent.core.messages import SwitchRead, Tick
 from edge_agent.inbox import Inbox
-from tests.support.build import picture
+from tests.support.build import opened, picture
 
 
 def read(press: int) -> SwitchRead:
@@ -25,6 +25,14 @@ def test_events_come_out_in_order_and_a_newer_picture_replaces_the_one_that_wait
     for event in (read(1), first, read(2), other, second, read(3)):
         inbox.post(event)
     assert drain(inbox) == [read(1), second, read(2), other, read(3)]
+
+
+def test_a_picture_never_overtakes_the_news_of_its_connection():
+    inbox = Inbox(SystemClock())
+    old, news, new = picture(generation=1), opened(generation=2), picture(generation=2)
+    for event in (old, read(1), news, new):
+        inbox.post(event)
+    assert drain(inbox) == [read(1), news, new]
 
 
 def test_a_passed_deadline_is_a_tick():

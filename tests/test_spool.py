@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from hypothesis import settings as hypothesis_settings
@@ -36,6 +37,7 @@ from edge_agent.core.messages import (
     Fetched,
     FindingKey,
     JournalTrouble,
+    Json,
     Lane,
     Purge,
     Purged,
@@ -53,6 +55,7 @@ from tests.support.build import picture as taken
 from tests.support.disk import Disk, Fault
 
 ROOM = 50_000_000
+E = TypeVar("E")
 
 
 class HandClock:
@@ -62,11 +65,13 @@ class HandClock:
         self._real = SystemClock()
         self._start = self._real.now()
         self._skipped = 0.0
+        self.step_s = 0.0
         self.boot = boot
         self.wall_at_boot = 1_800_000_000.0
         self.is_trusted = True
 
     def now(self) -> float:
+        self._skipped += self.step_s
         return 1_000.0 + self._real.now() - self._start + self._skipped
 
     def wall(self) -> float:
@@ -113,28 +118,29 @@ class Desk:
             self.events.append(event)
             self._came.notify_all()
 
-    def wait(self, kind, where: Callable = lambda _: True, *, since: int = 0):
+    def wait(
+        self, kind: type[E], where: Callable[[E], bool] = lambda _: True, *, since: int = 0
+    ) -> E:
         """The first event of *kind* that was or will be posted, from the *since*-th on."""
 
-        def found():
+        def found() -> E | None:
             events = self.events[since:]
             return next((e for e in events if isinstance(e, kind) and where(e)), None)
 
         with self._came:
-            assert self._came.wait_for(lambda: found() is not None, 15), (
-                f"no {kind.__name__} came, only {self.events[since:]!r:.2000}"
-            )
-            return found()
+            event = self._came.wait_for(found, 15)
+            assert event, f"no {kind.__name__} came, only {self.events[since:]!r:.2000}"
+            return event
 
-    def last(self, kind):
+    def last(self, kind: type[E]) -> E:
         return next(e for e in reversed(self.events) if isinstance(e, kind))
 
-    def all(self, kind):
+    def all(self, kind: type[E]) -> list[E]:
         return [event for event in self.events if isinstance(event, kind)]
 
     # -- putting --
 
-    def note(self, n: object = 0, *, rank: Rank = Rank.STATE, kind: str = "test.note", **more):
+    def note(self, n: Json = 0, *, rank: Rank = Rank.STATE, kind: str = "test.note", **more):
         return Record(kind=kind, rank=rank, at=self.clock.now(), data={"n": n}, **more)
 
     def keep(self, *records: Record) -> None:
@@ -242,7 +248,11 @@ def desk(folder: Path) -> Iterator[Desk]:
 def test_a_record_comes_back_as_it_was_put_in(desk: Desk):
     desk.clock.is_trusted = False
     at = desk.clock.now() - 30
-    data = {"ohm": float("nan"), "list": (1, 2.5, None, True), "text": "kabel putus \u2713 \ud800"}
+    data: dict[str, Json] = {
+        "ohm": float("nan"),
+        "list": (1, 2.5, None, True),
+        "text": "kabel putus \u2713 \ud800",
+    }
     desk.keep(Record(kind="cable.open", rank=Rank.AUDIT, at=at, data=data, camera="gate"))
     (stored,) = desk.read(audit=True)
     assert (stored.kind, stored.rank, stored.camera) == ("cable.open", Rank.AUDIT, "gate")
@@ -264,7 +274,7 @@ def test_a_picture_comes_back_to_the_bit(desk: Desk):
 
 
 @pytest.mark.parametrize("thing", [jpeg(1), taken(), None, {"jpeg": jpeg(1)}])
-def test_nothing_but_a_released_picture_is_taken_for_one(desk: Desk, thing: object):
+def test_nothing_but_a_released_picture_is_taken_for_one(desk: Desk, thing):
     with pytest.raises(TypeError, match="Released"):
         desk.spool.keep_picture(thing)
     with pytest.raises(ValueError, match="keep_picture"):
@@ -421,6 +431,8 @@ def test_what_the_hub_has_is_not_shown_again_and_goes(desk: Desk):
     desk.settle((1, 10), (20, 29), (45, 10**30), (8, 7), (-5, 3))
     kept = [n for n in range(50) if not (n < 10 or 19 <= n < 29 or n >= 44)]
     assert numbers(desk.read()) == kept, "asked behind the settling, in the same breath"
+    again = desk.ask(seqs=(10, 11, 20, 30))
+    assert [stored.seq for stored in again.records] == [11, 30]
     desk.deleted(depth=len(kept))
     assert numbers(desk.read()) == kept
 
@@ -428,9 +440,12 @@ def test_what_the_hub_has_is_not_shown_again_and_goes(desk: Desk):
 def test_a_watermark_of_another_epoch_deletes_nothing(desk: Desk):
     desk.alarm()
     desk.settle((1, 10**9), epoch="f" * 32)
-    desk.clock.skip(2)
+    assert len(desk.everything()) == 1
+    desk.clock.skip(6)
     desk.alarm()
-    assert desk.last(Committed).depth == 2
+    desk.clock.skip(6)
+    desk.alarm()
+    assert desk.last(Committed).depth == 3
 
 
 def test_settling_a_month_does_not_hold_up_an_alarm(folder: Path):
@@ -468,7 +483,7 @@ def test_space_is_used_again_and_given_back(folder: Path):
 def test_the_quota_holds_and_everything_that_went_is_declared(folder: Path):
     quota = 8_000_000
     with Desk(folder, quota_bytes=quota) as desk:
-        largest = 0
+        largest, upto = 0, 0
         for n in range(300):
             desk.spool.keep_picture(released(("gate", "alley")[n % 2], 900.0 + n, jpeg(n, 60_000)))
             desk.keep(desk.note(n), desk.note(n, rank=Rank.METRIC))
@@ -580,6 +595,23 @@ def test_a_purge_leaves_no_byte_of_the_pictures_meant_and_spares_the_others(fold
     assert stone["ranges"] == [[12, 21]]
     assert (stone["count"], stone["unwritten"], stone["cameras"]) == (11, 1, ["alley", "gate"])
     assert check(str(folder)) == ()
+
+
+def test_a_purge_wipes_although_there_is_much_free_space(folder: Path):
+    with Desk(folder) as desk:
+        for n in range(350):
+            desk.spool.keep_picture(released("gate", 900.0, jpeg(0, 60_000)))
+        for n in range(1, 4):
+            desk.spool.keep_picture(released("gate", 950.0 + n, jpeg(n)))
+        desk.alarm()
+        desk.settle((1, 350))
+        desk.deleted(depth=4)
+        desk.spool.purge(Purge(since_at=950.0, reason="privacy"))
+        assert desk.wait(Purged).seqs == (351, 352, 353)
+        raw = b"".join(path.read_bytes() for path in folder.iterdir())
+    for n in range(1, 4):
+        for at in range(0, 19_000, 1_000):
+            assert jpeg(n)[at : at + 40] not in raw
 
 
 def test_a_purge_goes_before_everything_that_waits(folder: Path):
@@ -803,6 +835,9 @@ def test_a_failed_commit_is_neither_lost_nor_doubled(folder: Path, fault: Fault)
     kinds = [stored.kind for stored in kept]
     assert kinds.count("test.alarm") == 2
     assert kinds.count("journal.reopened") == 1, "a disk that stumbles is told of"
+    assert (desk.disk.hardened > 0) == (fault is Fault.LANDED), (
+        "found in the log is not yet on disk"
+    )
     assert numbers([s for s in kept if s.kind == "test.note"]) == [0, 1, 2]
     assert check(str(folder)) == ()
 
@@ -888,6 +923,7 @@ def test_memory_is_bounded_and_keeps_the_audit_trail_longest(folder: Path):
     disk = Disk()
     disk.broken = True
     with Desk(folder, disk=disk) as desk:
+        upto = 0
         for n in range(600):
             desk.spool.keep_picture(released("gate", 900.0 + n, jpeg(n, 60_000)))
             desk.keep(desk.note(n), desk.note(n, rank=Rank.AUDIT))
@@ -900,11 +936,23 @@ def test_memory_is_bounded_and_keeps_the_audit_trail_longest(folder: Path):
     assert 50 < sum(stored.jpeg is not None for stored in kept) < 300
 
 
-def test_a_store_taken_away_while_in_use_is_begun_anew(folder: Path):
+def remove_folder(folder: Path) -> None:
+    shutil.rmtree(folder)
+
+
+def swap_file(folder: Path) -> None:
+    (folder / FILE).rename(folder.parent / "taken away")
+    (folder / FILE).touch()
+
+
+@pytest.mark.parametrize("take_away", [remove_folder, swap_file])
+def test_a_store_taken_away_while_in_use_is_begun_anew(
+    folder: Path, take_away: Callable[[Path], None]
+):
     with Desk(folder) as desk:
         desk.alarm()
         epoch = desk.epoch
-        shutil.rmtree(folder)
+        take_away(folder)
         desk.alarm()
         assert desk.epoch != epoch
         assert desk.last(Committed).durable
@@ -1000,7 +1048,7 @@ class Street(RuleBasedStateMachine):
         self.at = 1.0
         self.count = 0
         self.highest = 0
-        self.held: dict[int, tuple[str, object, float]] = {}
+        self.held: dict[int, tuple[object, object, float]] = {}
         self.start()
 
     def start(self) -> None:
@@ -1118,7 +1166,7 @@ class Street(RuleBasedStateMachine):
     def holds_what_it_must(self) -> None:
         if not hasattr(self, "desk"):
             return
-        found = {}
+        found: dict[int, tuple[object, object, float]] = {}
         for stored in self.desk.everything():
             if stored.jpeg is not None:
                 found[stored.seq] = (stored.camera, stored.jpeg, stored.at)

@@ -58,6 +58,8 @@ LOOP_PINS: Final = (5, 6, 13)
 PERIOD_S: Final = 2.0
 PURGE_S: Final = 60.0
 
+# Of several findings, the one that tells the story.
+_TELLING: Final = ("view_foreign", "cable_camera_taken", "cable_open", "hub_unreachable")
 _LOOK_S: Final = 0.1
 _END_S: Final = 20.0
 
@@ -322,14 +324,6 @@ class Stage:
             Facts(None),
         )
 
-    def findings(self, camera: str) -> tuple[str, ...]:
-        """Keys of what the box finds wrong with *camera*."""
-        return tuple(
-            finding["key"].text()
-            for finding in self.status()["findings"].items()
-            if finding["camera"].text() == camera
-        )
-
     def waiting(self) -> int:
         """Records in the journal that the hub has not acknowledged."""
         uplink = self.status()["uplink"]
@@ -371,15 +365,21 @@ class Stage:
             hub_online=city.presence(),
             hub_records=len(city.records()),
             hub_pictures=sum(city.pictures_of(name) for name in self.cameras),
-            findings=tuple(
-                finding["en"].text()
-                for finding in status["findings"].items()
-                if finding["camera"].text() in {"", self.cameras[0]}
-            ),
+            findings=self._worst_finding(status),
             work_orders=city.work_orders(),
             taken=self._taken_thumb(),
             received=self._received_thumb(),
         )
+
+    def _worst_finding(self, status: Facts) -> tuple[str, ...]:
+        """The one finding that says most about the first camera, in the product's own words; a board has room for one."""
+        found = {
+            finding["key"].text(): finding["en"].text()
+            for finding in status["findings"].items()
+            if finding["camera"].text() in {"", self.cameras[0]}
+        }
+        first = next((key for key in _TELLING if key in found), next(iter(found), None))
+        return () if first is None else (found[first],)
 
     def _camera_now(self, entry: Facts) -> CameraNow:
         name = entry["id"].text()

@@ -269,6 +269,7 @@ def _head(title: Title, board: Board) -> RenderableType:
 
 def _box(board: Board) -> RenderableType:
     cameras = _columns(_NAME_COLUMNS, 9, None, 8)
+    cameras.add_row(*_heads("camera", "gate", "why", "cable"))
     for camera in board.cameras:
         gate = Text(camera.gate.upper(), _GATE_STYLE.get(camera.gate, ""))
         loop = Text(camera.cable, "dim" if camera.cable == "normal" else "bold red")
@@ -283,6 +284,7 @@ def _box(board: Board) -> RenderableType:
 
 def _hub(board: Board) -> RenderableType:
     cameras = _columns(_NAME_COLUMNS, 13, None)
+    cameras.add_row(*_heads("camera", "received", "what a citizen reads"))
     for camera in board.cameras:
         count = Text(f"{camera.at_hub:3d} pictures", "green" if camera.hub_gate == "open" else "")
         cameras.add_row(Text(camera.id, "bold"), count, Text(camera.notice, "dim"))
@@ -296,7 +298,7 @@ def _hub(board: Board) -> RenderableType:
     )
     facts.add_row(
         Text("work", "dim"),
-        f"{len(board.work_orders)} orders" if board.work_orders else "none to do",
+        f"{len(board.work_orders)} to do" if board.work_orders else "none to do",
     )
     body = Group(
         cameras, Text(), facts, Text(), _thumb(board.received, board.work_orders, "no work order")
@@ -310,6 +312,10 @@ def _columns(*widths: int | None) -> Table:
     for width in widths:
         table.add_column(width=width, ratio=None if width else 1, no_wrap=True, overflow="ellipsis")
     return table
+
+
+def _heads(*names: str) -> list[Text]:
+    return [Text(name, "dim underline") for name in names]
 
 
 def _lamps(lamps: tuple[bool, bool]) -> list[tuple[str, str]]:
@@ -373,6 +379,6 @@ def _foot(title: Title, waiting: str) -> RenderableType:
     foot = Table.grid(padding=(0, 2, 0, 0), expand=True)
     foot.add_column(width=30)
     foot.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
-    bar = ProgressBar(total=title.of, completed=title.number - 1, width=30)
+    bar = ProgressBar(total=title.of, completed=title.number - 0.5, width=30, complete_style="cyan")
     foot.add_row(bar, Text(f"waiting until {waiting}" if waiting else "", "dim"))
     return foot

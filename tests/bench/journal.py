@@ -60,6 +60,10 @@ class Bench:
     def last_seq(self) -> int:
         return self.committed.last_seq if self.committed else 0
 
+    def reached(self, seq: int) -> None:
+        """Wait until *seq* is committed."""
+        self.until(lambda: self.last_seq >= seq)
+
     def until(self, done: Callable[[], bool]) -> None:
         with self._came:
             if not self._came.wait_for(done, 120):
@@ -107,7 +111,7 @@ def ingest_each(it: Bench, count: int) -> float:
     for _ in range(count):
         upto = it.last_seq + 1
         it.spool.keep(record(Rank.AUDIT))
-        it.until(lambda upto=upto: it.last_seq >= upto)
+        it.reached(upto)
     return count / (CLOCK.now() - started)
 
 
@@ -118,8 +122,8 @@ def ingest_group(it: Bench, count: int) -> float:
     for n in range(1, count + 1):
         it.spool.keep(record())
         if n % 500 == 0:
-            it.until(lambda n=n: it.last_seq - first >= n - 1_000)
-    it.until(lambda: it.last_seq - first >= count)
+            it.reached(first + n - 1_000)
+    it.reached(first + count)
     return count / (CLOCK.now() - started)
 
 
@@ -155,12 +159,10 @@ def written_per_byte(it: Bench, put: Callable[[], int], count: int) -> float:
         behind = 100 if size > 10_000 else 1_000
         if n % 50 == 49:
             upto = it.last_seq
-            it.until(lambda upto=upto: it.last_seq >= upto)
             assert it.committed is not None
             it.spool.settle(Settle(epoch=it.committed.epoch, ranges=((1, max(0, upto - behind)),)))
         if n % 20 == 19 and size > 10_000:
-            last = it.last_seq
-            it.until(lambda last=last: it.last_seq > last)
+            it.reached(it.last_seq + 1)
     it.spool.close()
     return (written() - since) / payload
 
@@ -181,8 +183,7 @@ def main() -> None:
 
         def put_record() -> int:
             it.spool.keep(record())
-            if it.committed is not None and puts[0] - it.last_seq > 1_000:
-                it.until(lambda: puts[0] - it.last_seq <= 1_000)
+            it.reached(puts[0] - 1_000)
             puts[0] += 1
             return RECORD_BYTES
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.core.health import AUDIT_KEYS, BOX_KEYS, SIGNAL_KEYS, Findings, judge_box
-from edge_agent.core.messages import BoxRead, Cause, FindingKey, Rank
+from edge_agent.core.messages import BoxRead, Cause, FindingKey, Json, Rank
 from edge_agent.core.settings import Health
 
 WELL = BoxRead(
@@ -43,7 +43,7 @@ def test_a_finding_opens_once_and_closes_once():
 
 def test_the_record_says_in_two_languages_what_to_do_and_calls_the_camera_by_its_name():
     findings = Findings({"gate": "Gapura Gang 3"})
-    evidence = {"bring_m": 55, "cable": "cat5e-outdoor", "place": "pole 3"}
+    evidence: dict[str, Json] = {"bring_m": 55, "cable": "cat5e-outdoor", "place": "pole 3"}
     record = findings.raise_(FindingKey.CABLE_OPEN, at=1.0, camera="gate", evidence=evidence)
     assert record is not None
     for language, order in (

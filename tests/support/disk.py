@@ -28,6 +28,7 @@ class Disk:
         self.times = 0
         self.broken = False
         self.commits = 0
+        self.hardened = 0  # how often the log was brought in and emptied
         self.go = threading.Event()  # cleared: commits hang until it is set
         self.go.set()
         self.hanging = threading.Event()
@@ -44,6 +45,7 @@ class Disk:
 
         class Connection(sqlite3.Connection):
             def execute(self, sql, *parameters):
+                disk.hardened += "wal_checkpoint(TRUNCATE)" in sql
                 if sql != "COMMIT":
                     return super().execute(sql, *parameters)
                 return disk.commit(super().execute)

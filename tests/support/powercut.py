@@ -35,17 +35,19 @@ class Life:
         self.process = subprocess.Popen(
             command, stdout=subprocess.PIPE, env=environment, text=True, bufsize=1
         )
+        assert self.process.stdout is not None
+        self._told = self.process.stdout
 
     def listen(self, seconds: float, clock) -> None:
         """Hear what it tells for so long after it opened the journal."""
         until = None
         while until is None or clock.now() < until:
             left = 20.0 if until is None else max(0.0, until - clock.now())
-            ready, _, _ = select.select([self.process.stdout], [], [], left)
+            ready, _, _ = select.select([self._told], [], [], left)
             if not ready:
                 assert until is not None, "the writer did not open its journal in 20 s"
                 return
-            self._hear(self.process.stdout.readline())
+            self._hear(self._told.readline())
             if until is None and self.epoch:
                 until = clock.now() + seconds
 
@@ -57,9 +59,9 @@ class Life:
     def kill(self) -> None:
         """kill -9, then hear what was told before."""
         self.process.kill()
-        for line in self.process.stdout:
+        for line in self._told:
             self._hear(line)
-        self.process.stdout.close()
+        self._told.close()
         self.process.wait()
 
     def _hear(self, line: str) -> None:
@@ -127,7 +129,7 @@ def remount(at: Path, mode: str) -> None:
 def main(folder: str, life: int) -> None:
     """Write until killed: state records as fast as they are committed, an alarm now and then, settling behind."""
     from edge_agent.clock import SystemClock
-    from edge_agent.core.messages import Committed, Event, Rank, Record, Settle
+    from edge_agent.core.messages import Committed, Event, Json, Rank, Record, Settle
     from edge_agent.core.settings import Journal
     from edge_agent.spool import Spool
 
@@ -159,7 +161,7 @@ def main(folder: str, life: int) -> None:
         for n in range(10**9):
             room.acquire()
             rank = Rank.AUDIT if n % 37 == 36 else Rank.STATE
-            data = {"life": life, "n": n, "fill": "x" * (n % 500)}
+            data: dict[str, Json] = {"life": life, "n": n, "fill": "x" * (n % 500)}
             spool.keep(Record(kind="test.kept", rank=rank, at=clock.now(), data=data))
 
 

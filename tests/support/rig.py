@@ -27,11 +27,11 @@ T = TypeVar("T")
 def await_that(
     what: str, look: Callable[[], T | None], *, within_s: float, every_s: float = 0.1
 ) -> T:
-    """What *look* gives as soon as it is not None (or False); AssertionError with *what* if that takes too long."""
+    """What *look* gives as soon as that is anything (not None, False or empty); AssertionError with *what* if never."""
     deadline = time.monotonic() + within_s
     while True:
         found = look()
-        if found is not None and found is not False:
+        if found:
             return found
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {within_s:.0f} s: {what}")
