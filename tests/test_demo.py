@@ -209,14 +209,14 @@ def test_a_picture_taken_while_held_is_found():
 
 
 def test_a_backlog_with_a_hole_or_a_double_is_not_whole():
-    waited = [(HERO, 1.0004), (HERO, 2.0)]
+    waited = [(HERO, 1.00496), (HERO, 2.0)]  # as the clock says; the contract carries milliseconds
     first, second = (
-        received(STREET, at=at, seq=n, lane="history") for n, at in enumerate((1.0, 2.0))
+        received(STREET, at=at, seq=n, lane="history") for n, at in enumerate((1.005, 2.0))
     )
     assert backlog_arrived([first, second], waited).ok
     assert not backlog_arrived([first], waited).ok
     assert not backlog_arrived([first, second, second], waited).ok
-    news = [received(STREET, at=at, seq=n) for n, at in enumerate((1.0, 2.0))]
+    news = [received(STREET, at=at, seq=n) for n, at in enumerate((1.005, 2.0))]
     assert not backlog_arrived(news, waited).ok, "none of it was held back"
     assert not backlog_arrived([first], []).ok, "nothing waited"
 

@@ -355,9 +355,7 @@ def _outage(stage: Stage) -> list[Check]:
     stage.line.cut()
     stage.tell("street", "the line to the city breaks, without a word")
     stage.until("the broker speaks its last will", stage.city.is_offline, within_s=_SOON_S)
-    stage.until(
-        "pictures wait in the journal", lambda: _waiting(stage, _OUTAGE_PICTURES), within_s=_PROVE_S
-    )
+    stage.until("pictures wait in the journal", lambda: _waiting(stage, number), within_s=_PROVE_S)
     waited = stage.kept(since=number)
     stage.line.mend()
     stage.tell("street", "the line is mended")
@@ -381,8 +379,10 @@ def _outage(stage: Stage) -> list[Check]:
     ]
 
 
-def _waiting(stage: Stage, wanted: int) -> tuple[bool, str]:
-    return stage.waiting() >= wanted, f"{stage.waiting()} records wait"
+def _waiting(stage: Stage, number: int) -> tuple[bool, str]:
+    pictures, records = len(stage.kept(since=number)), stage.waiting()
+    enough = pictures >= _OUTAGE_PICTURES and records >= _OUTAGE_PICTURES
+    return enough, f"{pictures} pictures were released, {records} records wait"
 
 
 def privacy(stage: Stage) -> list[Check]:

@@ -201,8 +201,9 @@ def backlog_arrived(received: Iterable[Received], waited: Sequence[tuple[str, fl
 
     The last of them may have reached the journal only when the line was back; then it is news, and rightly so.
     """
-    wanted = {(camera, round(at, 2)) for camera, at in waited}
-    came = [(p.camera, round(p.at, 2), p.lane) for p in received]
+    # Milliseconds are what the contract carries.
+    wanted = {(camera, f"{at:.3f}") for camera, at in waited}
+    came = [(p.camera, f"{p.at:.3f}", p.lane) for p in received]
     lanes = Counter(lane for camera, at, lane in came if (camera, at) in wanted)
     counts = Counter((camera, at) for camera, at, _ in came)
     missing = sum(not counts[name] for name in wanted)
