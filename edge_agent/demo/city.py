@@ -141,32 +141,17 @@ class City:
 
     def pictures(self) -> tuple[Received, ...]:
         """Every picture that the hub has now, with its bytes as they lie in its files."""
-        found = []
-        for kept in self.records():
-            if kept.picture is None or kept.camera is None:
-                continue
-            try:
-                jpeg = kept.picture.read_bytes()
-            except FileNotFoundError:
-                continue  # withdrawn since the look
-            found.append(
-                Received(camera=kept.camera, seq=kept.seq, lane=kept.lane, at=kept.at, jpeg=jpeg)
-            )
-        return tuple(found)
+        found = (_received(kept) for kept in self.records())
+        return tuple(picture for picture in found if picture is not None)
 
     def pictures_of(self, camera: str) -> int:
         """How many pictures of *camera* ever came; withdrawn ones count, so the number only grows."""
         return sum(kept.camera == camera and kept.rank == Rank.PICTURE for kept in self.records())
 
-    def newest(self, camera: str) -> bytes | None:
+    def newest(self, camera: str) -> Received | None:
         """The newest picture of *camera* that is still there."""
-        paths = [kept.picture for kept in self.records() if kept.camera == camera and kept.picture]
-        for path in reversed(paths):
-            try:
-                return path.read_bytes()
-            except FileNotFoundError:
-                continue
-        return None
+        found = (_received(kept) for kept in reversed(self.records()) if kept.camera == camera)
+        return next((picture for picture in found if picture is not None), None)
 
     def slowest_news_s(self, *, since: float) -> float | None:
         """Longest way from making to committing, of what was made after *since* (boot seconds); None if nothing was."""
@@ -263,6 +248,17 @@ class City:
                 )
                 for _, seq, kind, rank, camera, lane, at, time, received, data, picture in rows
             )
+
+
+def _received(kept: Kept) -> Received | None:
+    """Its picture; None if it has none, or if that was withdrawn since the look."""
+    if kept.picture is None or kept.camera is None:
+        return None
+    try:
+        jpeg = kept.picture.read_bytes()
+    except FileNotFoundError:
+        return None
+    return Received(camera=kept.camera, seq=kept.seq, lane=kept.lane, at=kept.at, jpeg=jpeg)
 
 
 def _work_order(kept: Kept) -> WorkOrder:

@@ -398,19 +398,23 @@ class Stage:
 
     def _taken_thumb(self) -> Thumb:
         hero = self.cameras[0]
+        if self.camera(hero)["gate"].text() == "private":
+            return Thumb(line=f"{hero} is switched off", grey=None)
         shown = [one for one in self.films.taken() or () if one.label.camera == hero]
         grey = shown[-1].grey if shown and not self.films.is_dark(hero) else None
         return Thumb(line=f"{hero} looks at: {self.films.before(hero)}", grey=grey)
 
     def _received_thumb(self) -> Thumb:
         hero = self.cameras[0]
-        jpeg = self.city.newest(hero)
-        if jpeg is None:
+        newest = self.city.newest(hero)
+        if newest is None:
             return Thumb(line=f"the hub has no picture of {hero}", grey=None)
-        labels = labels_in(jpeg)
+        labels = labels_in(newest.jpeg)
         shown: Shown | None = self.films.of(labels[0]) if labels else None
+        age_s = self.clock.now() - newest.at
         return Thumb(
-            line=f"newest picture of {hero} at the hub", grey=shown.grey if shown else None
+            line=f"newest of {hero} at the hub, taken {age_s:.0f} s ago",
+            grey=shown.grey if shown else None,
         )
 
 

@@ -6,8 +6,7 @@ import functools
 import json
 import math
 from collections import deque
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given, settings
@@ -338,7 +337,7 @@ class Story:
 
     def broker_answers(self, n: int) -> None:
         if self.street.flying:
-            ticket, code = self._ticket(n), CODES[n // 7 % len(CODES)]
+            ticket, code = self._ticket(n // 10), CODES[n % len(CODES)]
             self.answered.append(ticket)
             self.street.deliver(ticket, code, arrives=code == 0 and n % 3 > 0)
 
@@ -430,3 +429,866 @@ def test_whatever_happens_nothing_is_settled_without_a_word_and_nothing_is_lost(
     story.street.show(*CAMERAS)
     story.street.heal()
     assert not story.street.outbox.kept, story.street.uplink.status()
+
+
+# ---- connecting ----
+
+
+def test_a_fresh_box_connects_within_two_seconds_and_tells_its_will_and_birth() -> None:
+    street = Street(chance=lambda: 0.999)
+    street.commit()
+    street.do(street.uplink.start(street.at))
+    commands = street.pass_time(2.0)
+    assert [type(command) for command in commands] == [Connect]
+    connect = commands[0]
+    assert isinstance(connect, Connect)
+    assert json.loads(connect.will.payload)["state"] == "offline"
+    born = json.loads(connect.birth.payload)
+    assert born["state"] == "online"
+    assert born["epoch"] == "epoch-1"
+    assert connect.will.retain
+    assert connect.birth.retain
+
+
+@pytest.mark.parametrize(
+    ("chance", "failures", "delays"),
+    [
+        (1.0, 4, [120.0, 240.0, 300.0, 300.0]),
+        (0.5, 4, [60.0, 120.0, 150.0, 150.0]),
+        (0.0, 2, [0.0, 0.0]),
+    ],
+)
+def test_the_first_retry_is_spread_over_the_window_and_then_doubles(
+    chance: float, failures: int, delays: list[float]
+) -> None:
+    street = Street(chance=lambda: chance)
+    street.commit()
+    street.connect()
+    seen = []
+    for _ in range(failures):
+        street.lose()
+        retry_at = street.uplink.status().retry_at
+        assert retry_at is not None
+        seen.append(retry_at - street.at)
+        street.pass_time(retry_at - street.at)
+        assert street.uplink.status().link is Link.CONNECTING
+    assert seen == delays
+
+
+def test_only_a_stable_spell_makes_the_next_loss_a_first_one() -> None:
+    street = Street(chance=lambda: 1.0)
+    street.commit()
+    street.connect()
+    street.lose()
+    street.pass_time(120)
+    street.go_up()
+    street.pass_time(module.STABLE_S - 1)
+    street.lose()
+    assert street.uplink.status().retry_at == street.at + 240
+    street.pass_time(240)
+    street.go_up()
+    street.pass_time(module.STABLE_S)
+    street.lose()
+    assert street.uplink.status().retry_at == street.at + 120
+
+
+@pytest.mark.parametrize(("loopback", "local"), [(True, False), (False, True)])
+def test_what_troubles_no_hub_is_retried_within_five_seconds(loopback: bool, local: bool) -> None:
+    street = Street(loopback=loopback, chance=lambda: 1.0)
+    street.commit()
+    street.connect()
+    for _ in range(5):
+        street.lose(LinkDown(key=FindingKey.HUB_UNREACHABLE, detail="no route", local=local))
+        assert street.uplink.status().retry_at == street.at + module.LOCAL_S
+        street.pass_time(module.LOCAL_S)
+
+
+@given(chances=st.lists(st.floats(0, 1, exclude_max=True), min_size=1000, max_size=1000))
+@settings(max_examples=3)
+def test_a_thousand_boxes_that_lost_one_hub_come_back_spread_over_its_window(
+    chances: list[float],
+) -> None:
+    retries = []
+    for chance in chances[:200]:
+        street = Street(chance=lambda chance=chance: chance)  # type: ignore[misc]
+        street.connect()
+        street.lose()
+        retries.append((street.uplink.status().retry_at or 0.0) - street.at)
+        assert retries[-1] == pytest.approx(chance * module.WINDOW_S)
+
+
+def test_a_loss_is_a_finding_until_the_link_is_back() -> None:
+    street = Street()
+    street.connect()
+    street.lose(LinkDown(key=FindingKey.HUB_TLS, detail="certificate expired"))
+    (trouble,) = street.uplink.findings()
+    assert (trouble.key, trouble.detail) == (FindingKey.HUB_TLS, "certificate expired")
+    assert street.uplink.status().cause == "certificate expired"
+    street.connect()
+    assert street.uplink.findings() == frozenset()
+    assert street.uplink.status().cause == ""
+
+
+def test_a_late_word_of_an_old_failure_does_no_harm() -> None:
+    street = Street()
+    street.commit()
+    street.connect()
+    street.lose()
+    street.pass_time(60)
+    street.do(street.uplink.on(GONE, street.at))  # of the connection before
+    assert street.uplink.status().link is Link.WAITING
+    street.go_up()
+    assert street.uplink.status().link is Link.UP
+
+
+def test_words_that_do_not_concern_the_link_change_nothing() -> None:
+    street = Street()
+    assert street.tell(Tick()) == []
+    assert street.tell(GONE) == []
+    street.do(street.uplink.on(up(), street.at))
+    assert street.uplink.status().link is Link.OFF
+    assert street.uplink.deadline() == math.inf
+    assert street.do(street.uplink.resume(street.at)) == []
+
+
+def test_stopping_says_farewell_once() -> None:
+    street = Street()
+    street.connect()
+    (farewell,) = street.do(street.uplink.stop(street.at))
+    assert isinstance(farewell, Disconnect)
+    assert json.loads(farewell.farewell.payload)["state"] == "offline"
+    assert street.do(street.uplink.stop(street.at)) == []
+    street.tell(LinkDown(key=None, detail="closed"))
+    assert street.uplink.deadline() == math.inf
+
+
+def test_a_broker_that_answers_nothing_more_is_left_for_a_new_connection() -> None:
+    street = Street()
+    street.put()
+    street.commit()
+    street.connect()
+    street.answer_fetch()
+    while street.fetches:
+        street.answer_fetch()
+    assert street.flying
+    commands = street.pass_time(module.WEDGED_S + 2)
+    assert [type(command) for command in commands] == [Disconnect]
+    assert street.uplink.status().link is Link.CLOSING
+    assert street.uplink.deadline() == math.inf
+    street.do(street.uplink.on(up(), street.at))
+    assert street.uplink.status().link is Link.CLOSING
+    street.tell(LinkDown(key=None, detail="closed"))
+    assert street.uplink.status().link is Link.WAITING
+    assert "no answer" in street.uplink.status().cause
+
+
+def test_one_lost_answer_among_many_is_noticed_too() -> None:
+    street = Street()
+    street.connect()
+    for number in range(20):
+        message = wire.camera_state(IDENTITY, f"c-{number}", {})
+        street.do(street.uplink.publish_state(message, street.at))
+    left: list[Command] = []
+    for ticket in list(street.flying)[1:]:
+        left += street.pass_time(20)
+        if left:
+            break
+        street.deliver(ticket)
+    assert [type(command) for command in left] == [Disconnect]
+    assert module.UNANSWERED_S <= street.at - 1000 - 1 <= module.UNANSWERED_S + 30
+
+
+# ---- suspended ----
+
+
+def test_suspended_means_no_traffic_until_the_day_that_was_named() -> None:
+    street = Street()
+    street.put(5)
+    street.commit()
+    street.connect()
+    (bye,) = street.do(street.uplink.suspend(street.at, until_at=street.at + 90 * 86_400))
+    assert isinstance(bye, Disconnect)
+    street.tell(LinkDown(key=None, detail="closed"))
+    assert street.uplink.status().link is Link.SUSPENDED
+    assert street.pass_time(90 * 86_400 - 1) == []
+    assert street.uplink.findings() == frozenset()
+    commands = street.pass_time(1 + module.WINDOW_S)
+    assert [type(command) for command in commands] == [Connect]
+
+
+@pytest.mark.parametrize(("loopback", "window_s"), [(False, 120.0), (True, 5.0)])
+def test_the_end_of_a_suspension_is_heard_by_all_so_they_come_back_spread(
+    loopback: bool, window_s: float
+) -> None:
+    street = Street(loopback=loopback, chance=lambda: 1.0)
+    street.connect()
+    street.do(street.uplink.suspend(street.at))
+    street.do(street.uplink.resume(street.at))
+    assert street.uplink.status().retry_at == street.at + window_s
+
+
+def test_a_box_suspended_before_its_start_waits_for_the_end() -> None:
+    street = Street()
+    street.do(street.uplink.suspend(street.at))
+    street.do(street.uplink.start(street.at))
+    assert street.pass_time(1000) == []
+    street.do(street.uplink.resume(street.at))
+    assert street.pass_time(200) != []
+
+
+def test_a_suspension_that_ends_before_the_start_connects_nothing() -> None:
+    street = Street()
+    street.do(street.uplink.suspend(street.at))
+    street.do(street.uplink.resume(street.at))
+    assert street.pass_time(1000) == []
+
+
+# ---- lanes ----
+
+
+def lanes(commands: list[Command]) -> list[Lane]:
+    return [command.lane for command in commands if isinstance(command, Fetch)]
+
+
+def test_lanes_are_asked_in_their_order_and_history_waits_for_the_hubs_word() -> None:
+    street = Street()
+    street.show("gate")
+    street.put(500)
+    street.commit()
+    first = street.connect()
+    assert lanes(first) == [Lane.LIVE, Lane.LIVE_PICTURES]
+    later = street.acknowledge(Watermark(epoch="epoch-1", upto=0))
+    assert lanes(later) == [Lane.AUDIT, Lane.HISTORY, Lane.HISTORY_PICTURES]
+
+
+def test_what_the_hub_has_already_is_not_sent_again() -> None:
+    street = Street()
+    street.put(500)
+    street.commit()
+    street.hub.update(("epoch-1", seq) for seq in range(1, 401))
+    street.connect()
+    street.acknowledge()
+    street.work()
+    carried = [seq for message in street.sent for _, seq in seqs_of(message)]
+    assert carried == list(range(401, 501))
+
+
+def test_a_hub_without_a_word_is_waited_for_two_seconds_only() -> None:
+    street = Street()
+    street.put(500)
+    street.commit()
+    street.connect()
+    street.work()
+    assert not street.sent
+    street.pass_time(module.ACK_WAIT_S)
+    street.work()
+    assert sum(len(seqs_of(message)) for message in street.sent) == 500
+
+
+def test_live_news_goes_before_the_backlog_and_never_waits_for_much_of_it() -> None:
+    street = Street()
+    street.put(3000, data=b'{"text":"' + b"x" * 1000 + b'"}')
+    street.commit()
+    street.connect()
+    street.acknowledge(Watermark(epoch="epoch-1", upto=0))
+    for _ in range(30):
+        if street.fetches:
+            street.answer_fetch()
+    behind = sum(wire.size(message) for message in street.flying.values())
+    assert 50_000 < behind <= module.MAX_HISTORY_BYTES
+    street.put(rank=Rank.STATE)
+    street.commit()
+    street.answer_fetch() if street.fetches[0].lane is Lane.LIVE else None
+    while any(fetch.lane is Lane.LIVE for fetch in street.fetches):
+        street.answer_fetch()
+    assert street.sent[-1].topic.endswith("/live")
+    assert seqs_of(street.sent[-1]) == [("epoch-1", 3001)]
+
+
+def test_the_backlog_leaves_places_in_the_window_for_news() -> None:
+    street = Street()
+    street.show("a", "b", "c")
+    for number in range(60):
+        street.outbox.picture("abc"[number % 3], size=10)
+    street.commit()
+    street.connect()
+    street.acknowledge(Watermark(epoch="epoch-1", upto=0))
+    for _ in range(20):
+        if street.fetches:
+            street.answer_fetch()
+    assert len(street.flying) == module.MAX_IN_FLIGHT - module.SLOTS_FOR_NEWS
+
+
+def test_cameras_take_turns() -> None:
+    street = Street()
+    street.show("a", "b", "c")
+    street.commit()
+    street.connect()
+    street.work()
+    for number in range(30):
+        street.outbox.picture("aaaaabbbcc"[number % 10], size=400_000)
+    street.sent.clear()
+    street.commit()
+    street.work()
+    order = [message.topic[-1] for message in street.sent]
+    assert order[:3] == ["a", "b", "c"]
+    assert sorted(order) == sorted("aaaaabbbcc" * 3)
+
+
+def test_records_before_this_connection_are_history_and_the_later_ones_live() -> None:
+    street = Street(Settlement.BROKER)
+    street.put(2, rank=Rank.AUDIT)
+    street.commit()
+    street.connect()
+    street.put(2, rank=Rank.AUDIT)
+    street.commit()
+    street.work()
+    assert [(message.topic.split("/")[-1], len(seqs_of(message))) for message in street.sent] == [
+        ("history", 2),
+        ("live", 2),
+    ]
+    assert not street.outbox.kept
+
+
+def test_batches_are_bounded_in_records_and_bytes() -> None:
+    street = Street(Settlement.BROKER)
+    street.put(450)
+    street.put(40, data=json.dumps({"x": "y" * 5000}).encode())
+    street.commit()
+    street.connect()
+    street.work()
+    for message in street.sent:
+        assert len(seqs_of(message)) <= module.BATCH_RECORDS
+        assert len(message.payload) <= module.BATCH_BYTES + 100
+
+
+def test_a_slow_hub_holds_up_history_but_not_news(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "HISTORY_AWAITS_RECORDS", 300)
+    street = Street()
+    street.put(2000)
+    street.commit()
+    street.connect()
+    street.pass_time(module.ACK_WAIT_S)
+    street.work()
+    assert 300 <= street.uplink.status().awaiting <= 600
+    street.put(rank=Rank.STATE)
+    street.commit()
+    street.work()
+    assert seqs_of(street.sent[-1]) == [("epoch-1", 2001)]
+    street.acknowledge()
+    street.work()
+    assert street.uplink.status().awaiting >= 300
+    monkeypatch.setattr(module, "LIVE_AWAITS_RECORDS", 100)
+    street.sent.clear()
+    street.put(rank=Rank.STATE)
+    street.commit()
+    street.work()
+    assert street.sent == []
+
+
+# ---- states ----
+
+
+def test_the_newest_state_of_a_camera_goes_first_and_again_after_a_reconnect() -> None:
+    street = Street()
+    street.put(5)
+    for number in range(3):
+        message = wire.camera_state(IDENTITY, "gate", {"n": number})
+        street.do(street.uplink.publish_state(message, street.at))
+    street.commit()
+    commands = street.connect()
+    assert isinstance(commands[0], Send)
+    assert json.loads(commands[0].message.payload)["n"] == 2
+    street.lose()
+    again = street.connect()
+    assert isinstance(again[0], Send)
+    assert again[0].message == commands[0].message
+
+
+def test_a_state_that_is_refused_is_tried_again_slowly() -> None:
+    street = Street()
+    street.connect()
+    message = wire.camera_state(IDENTITY, "gate", {})
+    (send,) = street.do(street.uplink.publish_state(message, street.at))
+    assert isinstance(send, Send)
+    street.deliver(send.ticket, 0x87)
+    (trouble,) = street.uplink.findings()
+    assert trouble.key is FindingKey.HUB_REFUSED_TOPIC
+    assert trouble.detail == f"{NAME}/camera/gate: reason 0x87"
+    assert street.pass_time(module.REFUSED_S - 1) == []
+    (again,) = street.pass_time(1)
+    assert isinstance(again, Send)
+    street.deliver(again.ticket)
+    assert street.uplink.findings() == frozenset()
+
+
+def test_a_state_too_large_for_the_broker_is_a_finding() -> None:
+    street = Street()
+    street.connect(up(packet=200))
+    message = wire.camera_state(IDENTITY, "gate", {"x": "y" * 500})
+    assert street.do(street.uplink.publish_state(message, street.at)) == []
+    (trouble,) = street.uplink.findings()
+    assert trouble.key is FindingKey.HUB_REFUSED_TOPIC
+    assert "at most 200" in trouble.detail
+
+
+def test_states_wait_for_room_in_the_window() -> None:
+    street = Street()
+    street.connect(up(receive_maximum=1))
+    for camera in ("a", "b"):
+        message = wire.camera_state(IDENTITY, camera, {})
+        street.do(street.uplink.publish_state(message, street.at))
+    assert len(street.flying) == 1
+    street.deliver(next(iter(street.flying)))
+    assert [message.topic[-1] for message in street.sent] == ["a", "b"]
+
+
+def test_a_state_that_did_not_leave_is_sent_again_and_a_reply_is_not() -> None:
+    street = Street()
+    reply = wire.reply(IDENTITY, correlation=b"1", number=1, result="done")
+    assert street.do(street.uplink.send_reply(reply, street.at)) == []
+    street.connect()
+    message = wire.camera_state(IDENTITY, "gate", {})
+    street.do(street.uplink.publish_state(message, street.at))
+    street.do(street.uplink.send_reply(reply, street.at))
+    for ticket in tuple(street.flying):
+        del street.flying[ticket]
+        street.tell(NotSent(ticket=ticket))
+    commands = street.pass_time(module.NOT_SENT_S)
+    assert [c.message for c in commands if isinstance(c, Send)] == [message]
+
+
+def test_a_journal_known_only_after_the_birth_is_told_to_the_hub() -> None:
+    street = Street()
+    street.connect()
+    street.put(3)
+    commands = street.commit()
+    births = [c.message for c in commands if isinstance(c, Send)]
+    assert json.loads(births[0].payload)["epoch"] == "epoch-1"
+    street.work()
+    assert [message.topic.split("/")[-1] for message in street.sent] == ["presence", "history"]
+
+
+# ---- refusals ----
+
+
+def waiting_street(mode: Settlement = Settlement.BROKER, **more: object) -> Street:
+    street = Street(mode)
+    street.put(3, **more)
+    street.commit()
+    street.connect()
+    while street.fetches:
+        street.answer_fetch()
+    return street
+
+
+@pytest.mark.parametrize("mode", list(Settlement))
+def test_when_nobody_listens_nothing_is_forgotten_and_it_is_tried_each_minute(
+    mode: Settlement,
+) -> None:
+    street = waiting_street(mode)
+    (ticket,) = street.flying
+    street.deliver(ticket, 0x10, arrives=False)
+    assert len(street.outbox.kept) == 3
+    assert [trouble.key for trouble in street.uplink.findings()] == [FindingKey.HUB_NOBODY_LISTENS]
+    assert not any(isinstance(c, Fetch) for c in street.pass_time(module.NOBODY_S - 1))
+    street.pass_time(1)
+    street.work()
+    assert street.uplink.findings() == frozenset()
+    assert len(street.sent) == 2
+
+
+def test_any_word_of_the_hub_ends_the_pause_because_nobody_listened() -> None:
+    street = waiting_street(Settlement.WATERMARK)
+    (ticket,) = street.flying
+    street.deliver(ticket, 0x10, arrives=False)
+    street.acknowledge(Watermark(epoch="epoch-1", upto=0))
+    assert street.fetches
+
+
+@pytest.mark.parametrize("code", [0x80, 0x83, 0x87, 0x90, 0x97])
+def test_a_refused_topic_is_kept_and_tried_again_after_a_quarter_of_an_hour(code: int) -> None:
+    street = waiting_street()
+    (ticket,) = street.flying
+    street.deliver(ticket, code, arrives=False)
+    assert len(street.outbox.kept) == 3
+    (trouble,) = street.uplink.findings()
+    assert trouble.key is FindingKey.HUB_REFUSED_TOPIC
+    assert f"0x{code:02X}" in trouble.detail
+    assert street.pass_time(module.REFUSED_S - 1) == []
+    street.put(rank=Rank.AUDIT)
+    street.commit()
+    street.work()  # another lane is not held up by it
+    assert len(street.outbox.kept) == 3
+    street.pass_time(1)
+    street.work()
+    assert not street.outbox.kept
+    assert street.uplink.findings() == frozenset()
+
+
+def test_one_poisoned_record_does_not_hold_up_the_others() -> None:
+    street = waiting_street()
+    (ticket,) = street.flying
+    street.deliver(ticket, 0x99, arrives=False)
+    street.put()
+    street.commit()
+    street.work()
+    assert set(street.outbox.kept) == {1, 2, 3}
+    assert street.uplink.status().parked == 3
+    street.pass_time(module.REFUSED_S)
+    street.answer_fetch()
+    alone = [seqs_of(message) for message in street.flying.values()]
+    assert alone == [[("epoch-1", 1)], [("epoch-1", 2)], [("epoch-1", 3)]]
+    first, second, third = street.flying
+    street.deliver(first)
+    street.deliver(second, 0x99, arrives=False)
+    street.deliver(third)
+    assert set(street.outbox.kept) == {2}
+    assert street.uplink.status().parked == 1
+
+
+def test_with_no_room_for_more_poison_its_lane_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_PARKED", 2)
+    street = waiting_street()
+    (ticket,) = street.flying
+    street.deliver(ticket, 0x99, arrives=False)
+    assert street.uplink.status().parked == 0
+    assert street.pass_time(module.REFUSED_S - 1) == []
+    street.pass_time(1)
+    street.work()
+    assert not street.outbox.kept
+
+
+def test_what_is_too_large_for_the_broker_is_kept_reported_and_in_nobodys_way() -> None:
+    street = Street(Settlement.BROKER)
+    street.show("gate")
+    street.put(data=json.dumps({"x": "y" * 5000}).encode())
+    street.outbox.picture("gate", size=10_000)
+    street.put()
+    street.commit()
+    street.connect(up(packet=3000))
+    street.work()
+    assert set(street.outbox.kept) == {1, 2}
+    (trouble,) = street.uplink.findings()
+    assert trouble.key is FindingKey.HUB_TOO_LARGE
+    assert "2 kept" in trouble.detail
+    assert street.uplink.status().parked == 2
+    street.lose()
+    street.connect()
+    street.work()
+    assert not street.outbox.kept
+    assert street.uplink.findings() == frozenset()
+
+
+def test_topics_that_may_not_be_read_are_a_finding() -> None:
+    street = Street()
+    street.connect(up(refused=(f"{NAME}/ack",)))
+    (trouble,) = street.uplink.findings()
+    assert trouble.key is FindingKey.HUB_REFUSED_TOPIC
+    assert f"{NAME}/ack" in trouble.detail
+
+
+# ---- the hub's word ----
+
+
+def test_a_puback_alone_settles_nothing_by_the_watermark() -> None:
+    street = waiting_street(Settlement.WATERMARK)
+    street.work()
+    assert len(street.outbox.kept) == 3
+    assert street.uplink.status().awaiting == 3
+    street.acknowledge()
+    assert not street.outbox.kept
+    assert street.uplink.status().awaiting == 0
+    assert street.uplink.status().settled_upto == 3
+
+
+def test_a_watermark_faster_than_the_puback_leaves_nothing_to_wait_for() -> None:
+    street = waiting_street(Settlement.WATERMARK)
+    (ticket, message) = next(iter(street.flying.items()))
+    street.arrive(message)
+    street.acknowledge()
+    street.deliver(ticket)
+    assert street.uplink.status().awaiting == 0
+
+
+@pytest.mark.parametrize(
+    ("mark", "why"),
+    [
+        (Watermark(epoch="other", upto=3), "of epoch other"),
+        (Watermark(epoch="epoch-1", upto=4), "up to 4"),
+    ],
+)
+def test_a_word_that_cannot_be_ours_is_ignored_and_noted(mark: Watermark, why: str) -> None:
+    street = waiting_street(Settlement.WATERMARK)
+    street.work()
+    assert not any(isinstance(c, Settle) for c in street.tell(mark))
+    assert why in street.uplink.status().ignored
+    street.acknowledge()
+    assert street.uplink.status().ignored == ""
+
+
+def test_a_box_that_settles_by_the_broker_ignores_watermarks() -> None:
+    street = waiting_street()
+    assert street.tell(Watermark(epoch="epoch-1", upto=3)) == []
+    assert "broker" in street.uplink.status().ignored
+
+
+def test_the_same_word_twice_settles_once_and_holes_stay() -> None:
+    street = waiting_street(Settlement.WATERMARK)
+    street.work()
+    street.hub.discard(("epoch-1", 2))
+    (settle,) = street.acknowledge()
+    assert settle == Settle(epoch="epoch-1", ranges=((1, 1), (3, 3)))
+    assert street.acknowledge() == []
+    assert street.uplink.status().settled_upto == 1
+
+
+def test_what_the_hub_still_lacks_after_half_a_minute_is_sent_again() -> None:
+    street = waiting_street(Settlement.WATERMARK)
+    street.work()
+    street.hub.discard(("epoch-1", 2))
+    street.acknowledge()
+    street.sent.clear()
+    street.pass_time(module.MISSING_S - 1)
+    street.work()
+    assert street.sent == []
+    street.pass_time(module.MISSING_S / 3 + 1)
+    street.work()
+    assert [seqs_of(message) for message in street.sent] == [[("epoch-1", 2)]]
+    street.acknowledge()
+    assert not street.outbox.kept
+
+
+def test_what_is_gone_from_the_journal_is_not_asked_for_for_ever() -> None:
+    street = waiting_street(Settlement.WATERMARK)
+    street.work()
+    street.hub.discard(("epoch-1", 2))
+    street.acknowledge()
+    del street.outbox.kept[2]
+    street.pass_time(100)
+    street.work()
+    assert street.uplink.status().awaiting == 0
+    assert not any(isinstance(c, Fetch) for c in street.pass_time(1000))
+
+
+def test_a_silent_hub_is_a_finding_and_is_probed_ever_more_rarely() -> None:
+    street = Street()
+    street.put(450)
+    street.commit()
+    street.connect()
+    street.pass_time(module.ACK_WAIT_S)
+    street.work()
+    street.sent.clear()
+    probes = []
+    for _ in range(40):
+        street.pass_time(60)
+        street.work()
+        if street.sent:
+            probes.append(sum(len(seqs_of(message)) for message in street.sent))
+            street.sent.clear()
+            assert [t.key for t in street.uplink.findings()] == [FindingKey.HUB_SILENT]
+    assert 4 <= len(probes) <= 6
+    assert set(probes) == {module.BATCH_RECORDS}
+    street.acknowledge()
+    assert street.uplink.findings() == frozenset()
+    assert not street.outbox.kept
+
+
+def test_progress_of_the_hub_ends_its_silence() -> None:
+    street = waiting_street(Settlement.WATERMARK)
+    street.work()
+    street.pass_time(module.SILENT_S)
+    assert [t.key for t in street.uplink.findings()] == [FindingKey.HUB_SILENT]
+    street.tell(Watermark(epoch="epoch-1", upto=0))  # it lives, but moved nothing
+    street.hub.clear()
+    street.hub.add(("epoch-1", 1))
+    street.acknowledge()
+    assert street.uplink.findings() == frozenset()
+
+
+def test_a_new_journal_voids_what_the_hub_said_of_the_old() -> None:
+    street = waiting_street(Settlement.WATERMARK)
+    street.work()
+    street.acknowledge()
+    street.lose()
+    street.outbox.new_epoch("epoch-2")
+    street.put(3)
+    street.commit()
+    assert street.uplink.status().settled_upto == 0
+    street.connect()
+    street.work()
+    street.acknowledge()
+    assert not street.outbox.kept
+
+
+def test_an_answer_for_the_old_journal_settles_by_its_own_name() -> None:
+    street = waiting_street()
+    (ticket,) = street.flying
+    street.outbox.new_epoch("epoch-2")
+    street.commit()
+    (settle, *_) = street.deliver(ticket)
+    assert settle == Settle(epoch="epoch-1", ranges=((1, 3),))
+
+
+@pytest.mark.parametrize("code", [0x10, 0x87, 0x99])
+def test_a_refusal_for_the_old_journal_concerns_nobody(code: int) -> None:
+    street = waiting_street()
+    (ticket,) = street.flying
+    street.outbox.new_epoch("epoch-2")
+    street.commit()
+    street.deliver(ticket, code, arrives=False)
+    assert street.uplink.status().parked == 0
+
+
+# ---- pictures ----
+
+
+def test_a_picture_waits_until_its_gate_opens_and_then_goes() -> None:
+    street = Street(Settlement.BROKER)
+    street.outbox.picture("gate")
+    street.commit()
+    street.connect()
+    street.work()
+    assert not street.sent
+    street.show("gate")
+    street.work()
+    assert not street.outbox.kept
+
+
+def test_pictures_that_wait_for_room_are_dropped_when_their_gate_closes_and_fetched_again() -> None:
+    street = Street(Settlement.BROKER)
+    street.show("gate", "bridge")
+    street.commit()
+    street.connect()
+    street.work()
+    for number in range(8):
+        street.outbox.picture("gate" if number % 2 else "bridge", size=400_000)
+    street.commit()
+    while street.fetches:
+        street.answer_fetch()
+    assert len(street.flying) == 2
+    street.show("bridge")
+    for ticket in list(street.flying):
+        street.deliver(ticket)
+    street.work()
+    left = {stored.camera for stored in street.outbox.kept.values()}
+    assert left == {"gate"}
+    street.show("gate")
+    street.work()
+    assert not street.outbox.kept
+
+
+def test_a_picture_fetched_while_its_gate_closes_goes_no_further() -> None:
+    street = Street(Settlement.BROKER)
+    street.show("gate")
+    street.outbox.picture("gate")
+    street.commit()
+    street.connect()
+    (fetch,) = [fetch for fetch in street.fetches if fetch.lane is Lane.HISTORY_PICTURES]
+    street.show()
+    street.work()
+    assert not street.sent
+    assert fetch.camera == "gate"
+    street.show("gate")
+    street.work()
+    assert not street.outbox.kept
+
+
+def test_a_purged_picture_that_waits_is_destroyed_here_too() -> None:
+    street = Street(Settlement.BROKER)
+    street.show("gate")
+    street.commit()
+    street.connect()
+    street.work()
+    for _ in range(4):
+        street.outbox.picture("gate", size=400_000)
+    street.commit()
+    while street.fetches:
+        street.answer_fetch()
+    purged = street.outbox.purge(0.0)
+    street.tell(purged)
+    for ticket in list(street.flying):
+        street.deliver(ticket)
+    street.work()
+    assert len(street.sent) == 2
+
+
+def test_a_picture_asked_for_again_waits_for_its_gate() -> None:
+    street = Street()
+    street.show("gate")
+    street.commit()
+    street.connect()
+    stored = street.outbox.picture("gate")
+    street.commit()
+    street.work()
+    street.put()
+    street.commit()
+    street.work()
+    street.hub.discard((stored.epoch, stored.seq))
+    street.acknowledge()
+    street.show()
+    street.sent.clear()
+    street.pass_time(60)
+    street.work()
+    assert street.sent == []
+    street.show("gate")
+    street.work()
+    assert [seqs_of(message) for message in street.sent] == [[(stored.epoch, stored.seq)]]
+    street.acknowledge()
+    assert not street.outbox.kept
+
+
+def test_a_picture_asked_for_again_and_purged_meanwhile_is_forgotten() -> None:
+    street = Street()
+    street.show("gate")
+    street.commit()
+    street.connect()
+    stored = street.outbox.picture("gate")
+    street.put()
+    street.commit()
+    street.work()
+    street.hub.discard((stored.epoch, stored.seq))
+    street.acknowledge()
+    street.show()
+    street.pass_time(60)
+    street.work()
+    street.tell(street.outbox.purge(0.0))
+    street.show("gate")
+    street.work()
+    assert not any(fetch.lane is Lane.AGAIN for fetch in street.fetches)
+
+
+def test_a_picture_whose_file_is_lost_travels_as_a_record() -> None:
+    street = Street(Settlement.BROKER)
+    street.show("gate")
+    street.commit()
+    street.connect()
+    street.work()
+    stored = street.outbox.picture("gate")
+    street.commit()
+    fetch = next(fetch for fetch in street.fetches if fetch.lane is Lane.LIVE_PICTURES)
+    street.fetches.clear()
+    bare = street.outbox.put("snapshot.taken", rank=Rank.PICTURE, camera="gate")
+    street.tell(Fetched(fetch=fetch, records=(bare,), end=True))
+    assert stored.seq < bare.seq
+    assert seqs_of(street.sent[-1]) == [("epoch-1", bare.seq)]
+    (ticket,) = street.flying
+    street.deliver(ticket, 0x87, arrives=False)
+    street.pass_time(module.REFUSED_S)
+    assert [fetch.lane for fetch in street.fetches] == [Lane.LIVE_PICTURES]
+
+
+def test_an_unknown_answer_of_the_journal_is_ignored() -> None:
+    street = waiting_street()
+    fetch = Fetch(lane=Lane.LIVE, after=77, upto=None, limit=1, limit_bytes=1)
+    assert street.tell(Fetched(fetch=fetch, records=(), end=True)) == []
+    assert street.tell(Purged(seqs=(), cameras=())) == []
+
+
+def test_missing_ranges_are_looked_up_at_their_borders() -> None:
+    mark = Watermark(epoch="e", upto=20, missing=((3, 5), (9, 9), (18, 20)))
+    covered = [seq for seq in range(23) if module._covers(mark, seq)]
+    assert covered == [0, 1, 2, 6, 7, 8, *range(10, 18)]
+    assert module._complement(mark, 0) == ((1, 2), (6, 8), (10, 17))
+    assert module._complement(mark, 7) == ((8, 8), (10, 17))
+    assert module._compact((1, 2, 4, 7, 8)) == ((1, 2), (4, 4), (7, 8))
