@@ -47,7 +47,7 @@ def _options(argv: list[str]) -> _Options:
         description=(
             "Plays a street with three cameras, a box and a hub on this machine, in about two and a half minutes: a cut cable, "
             "a camera that is taken home, a suspension, an outage, the privacy switch. The agent, its capture, its view check, "
-            "its journal and its link are the real ones; the street is made of photographs. Nothing listens beyond loopback."
+            "its journal and its link are the real ones; the street is made of pictures. Nothing listens beyond loopback."
         ),
         epilog="Exit codes: 0 every act came out right; 1 an act did not; 2 it could not be played.",
     )

@@ -41,7 +41,7 @@ from edge_agent.demo.city import City
 from edge_agent.demo.evidence import What, labels_in
 from edge_agent.demo.facts import Facts
 from edge_agent.demo.lens import Lens
-from edge_agent.demo.street import Broker, Films, Line, Photographs, Shown
+from edge_agent.demo.street import Broker, Films, Line, Shipped, Shown
 from edge_agent.demo.view import Board, CameraNow, Thumb, View
 from edge_agent.simulate import Street
 from edge_agent.vision import Refusal
@@ -87,8 +87,8 @@ class Log:
 class Stage:
     """Everything that is set up, and what can be done to it. A context manager."""
 
-    def __init__(self, photographs: Photographs, *, keep: Path | None) -> None:
-        self._photographs = photographs
+    def __init__(self, shipped: Shipped, *, keep: Path | None) -> None:
+        self._shipped = shipped
         self._keep = keep
         self._stack = ExitStack()
         self._news = threading.Condition()
@@ -100,7 +100,7 @@ class Stage:
         self.clock = SystemClock()
         self.began = self.clock.now()
         self.view: View | None = None
-        self.cameras = tuple(photographs.streets)
+        self.cameras = tuple(shipped.streets)
 
     def __enter__(self) -> Stage:
         with ExitStack() as stack:
@@ -202,7 +202,7 @@ class Stage:
         """As a technician does at the pole, from recorded pictures."""
         burst = self.folder / "commissioning"
         burst.mkdir()
-        for camera, jpegs in self._photographs.commissioning.items():
+        for camera, jpegs in self._shipped.commissioning.items():
             paths = [burst / f"{camera}-{number:02d}.jpg" for number in range(len(jpegs))]
             for path, jpeg in zip(paths, jpegs, strict=True):
                 path.write_bytes(jpeg)
@@ -296,18 +296,18 @@ class Stage:
 
     def back_on_pole(self, camera: str) -> int:
         """The camera shows its street; the number of the reel."""
-        return self.films.show(camera, What.STREET, self._photographs.streets[camera], "its street")
+        return self.films.show(camera, What.STREET, self._shipped.streets[camera], "its street")
 
     def take_home(self, camera: str) -> None:
         """The camera shows a living room."""
-        self.films.show(camera, What.HOME, self._photographs.rooms, "a living room")
+        self.films.show(camera, What.HOME, self._shipped.rooms, "a living room")
 
     def take_home_with_text(self, camera: str) -> None:
         """A living room under the camera's own on-screen text."""
         self.films.show(
             camera,
             What.HOME,
-            self._photographs.rooms_with_text,
+            self._shipped.rooms_with_text,
             "a living room, own text on screen",
         )
 

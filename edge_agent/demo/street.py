@@ -261,7 +261,7 @@ def _free_port() -> int:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Photographs:
+class Shipped:
     """What is shipped: of each camera its street, and rooms, plain and under the first camera's on-screen text.
 
     `commissioning` is what a technician would record of each view, one picture each; `streets` is the film that plays.

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import json
 import os
 import shutil
@@ -290,7 +291,7 @@ def healthy_delay(seconds: float) -> tuple[Delay, Delay]:
     width, height, clip_s = CLIP
     clip = CACHE / f"barcode-{width}x{height}-{clip_s}s.h264"
     if not clip.exists():
-        clips.make(clip, width=width, height=height, seconds=clip_s)
+        clips.make(clip, width=width, height=height, frames=clip_s * clips.FPS)
     with contextlib.ExitStack() as stack:
         healthy = stack.enter_context(rtsp_server({"/main": clip}))
         alone = _watch(healthy, [], seconds)
@@ -346,7 +347,7 @@ def _watch(
         assert number is not None, "a picture without its number"
         ages.append(healthy.age_s("/main", number, at, frames=CLIP[2] * clips.FPS))
     times = [at for at, _ in came]
-    gaps = [later - earlier for earlier, later in zip(times, times[1:], strict=False)]
+    gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
     return Delay(ages, max(gaps, default=seconds))
 
 

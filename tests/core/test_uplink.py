@@ -403,14 +403,31 @@ class Story:
         assert len(keys) == len(set(keys))
 
 
-COMMON = (
-    "records picture gates journal_answers journal_answers connected broker_answers broker_answers "
-    "broker_answers_all arrives_without_an_answer shutter_was_closed hub_acknowledges time_passes"
-).split()
-RARE = (
-    "press state_changes journal_has_no_time something_odd_is_heard lost suspended resumed "
-    "journal_is_made_anew"
-).split()
+COMMON = [
+    "records",
+    "picture",
+    "gates",
+    "journal_answers",
+    "journal_answers",
+    "connected",
+    "broker_answers",
+    "broker_answers",
+    "broker_answers_all",
+    "arrives_without_an_answer",
+    "shutter_was_closed",
+    "hub_acknowledges",
+    "time_passes",
+]
+RARE = [
+    "press",
+    "state_changes",
+    "journal_has_no_time",
+    "something_odd_is_heard",
+    "lost",
+    "suspended",
+    "resumed",
+    "journal_is_made_anew",
+]
 STEPS = st.lists(
     st.tuples(st.sampled_from(COMMON * 3 + RARE), st.integers(0, 10_000)), min_size=30, max_size=120
 )
@@ -503,18 +520,16 @@ def test_what_troubles_no_hub_is_retried_within_five_seconds(loopback: bool, loc
         street.pass_time(module.LOCAL_S)
 
 
-@given(chances=st.lists(st.floats(0, 1, exclude_max=True), min_size=1000, max_size=1000))
-@settings(max_examples=3)
-def test_a_thousand_boxes_that_lost_one_hub_come_back_spread_over_its_window(
-    chances: list[float],
-) -> None:
-    retries = []
-    for chance in chances[:200]:
-        street = Street(chance=lambda chance=chance: chance)  # type: ignore[misc]
+def test_a_thousand_boxes_that_lost_one_hub_come_back_spread_over_its_window() -> None:
+    per_second = [0] * 121
+    for number in range(1000):
+        street = Street(chance=lambda share=number / 1000: share)  # type: ignore[misc]
         street.connect()
         street.lose()
-        retries.append((street.uplink.status().retry_at or 0.0) - street.at)
-        assert retries[-1] == pytest.approx(chance * module.WINDOW_S)
+        retry_at = street.uplink.status().retry_at
+        assert retry_at is not None
+        per_second[int(retry_at - street.at)] += 1
+    assert max(per_second) <= 9  # a thousand over 120 s
 
 
 def test_a_loss_is_a_finding_until_the_link_is_back() -> None:
@@ -589,13 +604,14 @@ def test_one_lost_answer_among_many_is_noticed_too() -> None:
         message = wire.camera_state(IDENTITY, f"c-{number}", {})
         street.do(street.uplink.publish_state(message, street.at))
     left: list[Command] = []
+    began = street.at
     for ticket in list(street.flying)[1:]:
         left += street.pass_time(20)
         if left:
             break
         street.deliver(ticket)
     assert [type(command) for command in left] == [Disconnect]
-    assert module.UNANSWERED_S <= street.at - 1000 - 1 <= module.UNANSWERED_S + 30
+    assert module.UNANSWERED_S <= street.at - began <= module.UNANSWERED_S + 30
 
 
 # ---- suspended ----
@@ -770,7 +786,7 @@ def test_a_slow_hub_holds_up_history_but_not_news(monkeypatch: pytest.MonkeyPatc
     street.connect()
     street.pass_time(module.ACK_WAIT_S)
     street.work()
-    assert 300 <= street.uplink.status().awaiting <= 600
+    assert 300 <= street.uplink.status().awaiting <= 300 + 3 * module.BATCH_RECORDS
     street.put(rank=Rank.STATE)
     street.commit()
     street.work()
@@ -988,6 +1004,34 @@ def test_topics_that_may_not_be_read_are_a_finding() -> None:
     assert f"{NAME}/ack" in trouble.detail
 
 
+def test_going_back_for_one_does_not_send_the_others_twice() -> None:
+    street = Street(Settlement.BROKER)
+    street.show("gate")
+    street.commit()
+    street.connect()
+    street.work()
+    for _ in range(4):
+        street.outbox.picture("gate", size=1000)
+    street.commit()
+    while street.fetches:
+        street.answer_fetch()
+    first, *others = street.flying
+    street.deliver(first, 0x97, arrives=False)
+    street.pass_time(module.WEDGED_S - 1)
+    street.deliver(others[0])
+    street.pass_time(module.WEDGED_S - 1)
+    street.deliver(others[1])
+    for _ in range(14):
+        street.do(street.uplink.publish_state(wire.camera_state(IDENTITY, "gate", {}), street.at))
+        street.deliver(max(street.flying))
+        street.pass_time(module.WEDGED_S - 1)
+        if street.fetches:
+            break
+    street.answer_fetch()
+    carried = [seq for message in street.sent for _, seq in seqs_of(message)]
+    assert carried == [1, 2, 3, 4, 1]
+
+
 # ---- the hub's word ----
 
 
@@ -1128,6 +1172,15 @@ def test_an_answer_for_the_old_journal_settles_by_its_own_name() -> None:
     street.commit()
     (settle, *_) = street.deliver(ticket)
     assert settle == Settle(epoch="epoch-1", ranges=((1, 3),))
+
+
+def test_an_answer_for_the_old_journal_is_not_taken_for_the_new() -> None:
+    street = waiting_street(Settlement.WATERMARK)
+    (ticket,) = street.flying
+    street.outbox.new_epoch("epoch-2")
+    street.commit()
+    street.deliver(ticket)
+    assert street.uplink.status().awaiting == 0
 
 
 @pytest.mark.parametrize("code", [0x10, 0x87, 0x99])
@@ -1292,3 +1345,113 @@ def test_missing_ranges_are_looked_up_at_their_borders() -> None:
     assert module._complement(mark, 0) == ((1, 2), (6, 8), (10, 17))
     assert module._complement(mark, 7) == ((8, 8), (10, 17))
     assert module._compact((1, 2, 4, 7, 8)) == ((1, 2), (4, 4), (7, 8))
+
+
+# ---- what is sent again ----
+
+
+def lacking_picture() -> tuple[Street, int]:
+    """A street whose hub lost one picture out of two; it is wanted again, and fetched."""
+    street = Street()
+    street.show("gate")
+    street.commit()
+    street.connect()
+    stored = street.outbox.picture("gate", size=400_000)
+    street.put()
+    street.commit()
+    street.work()
+    street.hub.discard((stored.epoch, stored.seq))
+    street.acknowledge()
+    street.sent.clear()
+    street.pass_time(module.MISSING_S * 2)
+    assert [fetch.lane for fetch in street.fetches] == [Lane.AGAIN]
+    return street, stored.seq
+
+
+def test_what_is_under_way_already_is_not_sent_again_beside_itself() -> None:
+    street, seq = lacking_picture()
+    fetch = street.fetches[0]
+    street.answer_fetch()
+    street.tell(street.outbox.fetch(fetch))  # nobody asked
+    assert len(street.flying) == 1
+    assert seqs_of(street.sent[-1]) == [("epoch-1", seq)]
+
+
+def test_a_journal_without_time_is_asked_again_a_moment_later() -> None:
+    street, seq = lacking_picture()
+    fetch = street.fetches.popleft()
+    assert street.tell(Fetched(fetch=fetch, records=(), end=False)) == []
+    street.pass_time(module.NOT_SENT_S)
+    street.work()
+    assert [seqs_of(message) for message in street.sent] == [[("epoch-1", seq)]]
+
+
+def test_an_answer_cut_by_bytes_leaves_the_rest_to_be_asked_for() -> None:
+    street = waiting_street(Settlement.WATERMARK)
+    street.work()
+    street.hub.clear()
+    street.put()
+    street.commit()
+    street.work()
+    street.hub = {("epoch-1", 4)}
+    street.acknowledge()
+    street.pass_time(60)
+    fetch = street.fetches.popleft()
+    assert fetch.seqs == (1, 2, 3)
+    street.tell(Fetched(fetch=fetch, records=(street.outbox.kept[1],), end=False))
+    assert street.fetches[0].seqs == (2, 3)
+
+
+def test_a_picture_sent_again_that_did_not_leave_is_tried_once_more() -> None:
+    street, seq = lacking_picture()
+    street.answer_fetch()
+    (ticket,) = street.flying
+    del street.flying[ticket]
+    street.tell(NotSent(ticket=ticket))
+    street.tell(NotSent(ticket=ticket))
+    street.pass_time(module.NOT_SENT_S)
+    street.work()
+    assert seqs_of(street.sent[-1]) == [("epoch-1", seq)]
+
+
+def test_with_no_room_to_park_what_was_to_be_sent_again_waits_for_a_new_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    street, seq = lacking_picture()
+    street.answer_fetch()
+    monkeypatch.setattr(module, "MAX_PARKED", 0)
+    (ticket,) = street.flying
+    street.deliver(ticket, 0x97, arrives=False)
+    street.pass_time(2000)
+    assert seq in street.outbox.kept
+    street.lose()
+    street.connect()
+    street.work()
+    assert seqs_of(street.sent[-1]) == [("epoch-1", seq)]
+
+
+def test_a_picture_to_be_sent_again_that_waits_for_room_is_dropped_when_its_gate_closes() -> None:
+    street, seq = lacking_picture()
+    message = wire.camera_state(IDENTITY, "gate", {"x": "y" * 900_000})
+    street.do(street.uplink.publish_state(message, street.at))
+    street.answer_fetch()
+    assert len(street.flying) == 1  # the state; the picture waits
+    street.show()
+    street.work()
+    assert not any(message.picture_of for message in street.sent)
+    street.show("gate")
+    street.work()
+    assert seqs_of(street.sent[-1]) == [("epoch-1", seq)]
+
+
+def test_a_flood_of_too_large_records_takes_no_more_memory_than_it_may(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "MAX_PARKED", 3)
+    street = Street(Settlement.BROKER)
+    street.put(10, data=json.dumps({"x": "y" * 5000}).encode())
+    street.commit()
+    street.connect(up(packet=1000))
+    street.work()
+    assert street.uplink.status().parked == 3
+    assert len(street.outbox.kept) == 10

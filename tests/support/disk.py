@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+from collections.abc import Callable
 from enum import Enum
 
 
@@ -52,7 +53,7 @@ class Disk:
 
         return sqlite3.connect(path, timeout=1.0, isolation_level=None, factory=Connection)
 
-    def commit(self, execute) -> sqlite3.Cursor:
+    def commit(self, execute: Callable[[str], sqlite3.Cursor]) -> sqlite3.Cursor:
         """One commit."""
         if not self.go.is_set():
             self.hanging.set()
