@@ -339,6 +339,7 @@ class Receiver:
         except Exception as error:  # noqa: BLE001 - the thread's top: what was not committed is not acknowledged
             self._failure = f"{type(error).__name__}: {error}"
             self._stopping.set()
+            self._client.disconnect()  # the broker is to tell boxes that nobody listens any more
             self._tell()
 
     def _serve(self, sql: sqlite3.Connection) -> None:

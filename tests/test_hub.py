@@ -24,6 +24,7 @@ from edge_agent.core import wire
 from edge_agent.core.messages import (
     Connect,
     Delivered,
+    Died,
     Disconnect,
     Event,
     FindingKey,
@@ -258,6 +259,9 @@ def test_a_port_that_closes_at_once_is_not_taken_for_a_hub() -> None:
         b"\x00" * 50,
         b"\x20\x00",
         bytes(range(256)),
+        b"\x20\x06\x00\x00\x03\xff\x00\x00",  # a CONNACK with a property that does not exist
+        b"\x20\x08\x00\x00\x05\x26\xff\xff\x00\x00",  # a string longer than the packet
+        b"\x20\x01\x00",
     ],
 )
 def test_garbage_for_a_greeting_ends_in_a_finding(greeting: bytes) -> None:
@@ -395,10 +399,74 @@ def test_nobody_listening_is_told_at_once() -> None:
         assert "nobody listens" in event.detail
 
 
-def test_a_name_nobody_knows_is_told_as_such() -> None:
-    with story(8883, tls=None, host="localhost") as told:
+def test_a_name_nobody_knows_is_told_as_such(pki: Path) -> None:
+    with story(8883, tls(pki), host="hub.invalid") as told:
         told.link.connect(CONNECT)
-        assert isinstance(told.next(), LinkDown)
+        event = told.next(60)
+        assert isinstance(event, LinkDown)
+        assert event.key is FindingKey.HUB_NAME_UNKNOWN
+        assert "hub.invalid:8883" in event.detail
+
+
+def test_an_address_out_of_reach_is_told_as_such(
+    pki: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge_agent.hub.DIAL_S", 0.3)
+    with story(8883, tls(pki), host="192.0.2.7") as told:  # TEST-NET-1: nobody is there
+        told.link.connect(CONNECT)
+        event = told.next()
+        assert isinstance(event, LinkDown)
+        assert event.key is FindingKey.HUB_UNREACHABLE
+
+
+def test_a_disconnect_without_a_connection_is_answered_all_the_same() -> None:
+    with story(free_port()) as told:
+        told.link.disconnect(Disconnect(farewell=presence(False)))
+        assert told.next() == LinkDown(key=None, detail="closed")
+
+
+def test_a_disconnect_during_the_greeting_ends_it() -> None:
+    with scripted(Script(suback=None)) as broker, story(broker.port) as told:
+        told.link.connect(CONNECT)
+        wait_for(lambda: len(broker.script.seen) >= 2, "SUBSCRIBE arrived")
+        told.link.disconnect(Disconnect(farewell=presence(False)))
+        assert told.next() == LinkDown(key=None, detail="closed")
+
+
+def test_a_reply_carries_its_correlation() -> None:
+    script = Script()
+    with scripted(script) as broker, story(broker.port) as told:
+        told.link.connect(CONNECT)
+        assert isinstance(told.next(), LinkUp)
+        reply = wire.reply(IDENTITY, correlation=b"question-7", number=7, result="done")
+        told.link.send(Send(ticket=1, message=reply))
+        assert told.next() == Delivered(ticket=1, code=0)
+    assert any(b"question-7" in body for kind, body in script.seen if kind >> 4 == 3)
+
+
+def test_a_surprise_ends_the_link_with_a_word(tmp_path: Path) -> None:
+    class Broken(SystemClock):
+        broken = False
+
+        def now(self) -> float:
+            if self.broken:
+                raise OSError("no clock")
+            return super().now()
+
+    clock, events = Broken(), queue.SimpleQueue[Event]()
+    link = HubLink(
+        Hub(host="127.0.0.1", port=1, tls=None),
+        IDENTITY,
+        shutter=Shutter(),
+        post=events.put,
+        clock=clock,
+        secret=lambda ref: "",
+    )
+    with link:
+        clock.broken = True
+        event = events.get(timeout=5)
+        assert isinstance(event, Died)
+        assert event.part == "hub link"
 
 
 def test_plain_tcp_leaves_this_machine_never() -> None:

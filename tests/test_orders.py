@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from pathlib import Path
+from typing import Final
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -12,11 +13,11 @@ from hypothesis import strategies as st
 from joserfc import jws
 from joserfc.jwk import ECKey, OctKey, OKPKey
 
-from edge_agent.core.messages import HubMessage, OrderForged, OrderVerified
+from edge_agent.core.messages import HubMessage, Json, OrderForged, OrderVerified
 from edge_agent.orders import MAX_ORDER_BYTES, Orders
 from edge_agent.receiver import sign
 
-CLAIMS = {"v": 1, "kind": "policy", "aud": "cctv/v1", "number": 1}
+CLAIMS: Final[dict[str, Json]] = {"v": 1, "kind": "policy", "aud": "cctv/v1", "number": 1}
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from paho.mqtt import publish
-from paho.mqtt.client import MQTTv5
+from paho.mqtt.client import Client, MQTTv5
+from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 
 from edge_agent.clock import SystemClock
 from edge_agent.core import wire
@@ -31,7 +34,7 @@ from edge_agent.core.messages import (
 from edge_agent.core.settings import Hub, Identity, Settlement
 from edge_agent.core.uplink import Link, Uplink
 from edge_agent.hub import HubLink
-from edge_agent.receiver import Ranges, Receiver, Summary, main, to_json
+from edge_agent.receiver import Ranges, Receiver, Summary, _withdrawn, main, to_json
 from edge_agent.shutter import Shutter
 from tests.support.broker import Mosquitto, iotcore, mosquitto, needs_mosquitto, wait_for
 from tests.support.outbox import Outbox
@@ -298,12 +301,15 @@ def test_a_press_stops_pictures_that_were_already_handed_to_the_link(tmp_path: P
 @pytest.mark.broker
 @pytest.mark.enable_socket
 def test_by_the_brokers_word_a_record_is_forgotten_without_a_watermark(tmp_path: Path) -> None:
-    with mosquitto(tmp_path / "broker") as broker:
-        with receiver(broker.port, tmp_path / "hub"), Box(broker.port, Settlement.BROKER) as box:
-            for _ in range(300):
-                box.outbox.put()
-            box.tell(box.outbox.committed())
-            box.until(box.settled, "settled")
+    with (
+        mosquitto(tmp_path / "broker") as broker,
+        receiver(broker.port, tmp_path / "hub"),
+        Box(broker.port, Settlement.BROKER) as box,
+    ):
+        for _ in range(300):
+            box.outbox.put()
+        box.tell(box.outbox.committed())
+        box.until(box.settled, "settled")
 
 
 @needs_mosquitto
@@ -324,8 +330,10 @@ def test_what_was_committed_is_known_after_a_restart(tmp_path: Path) -> None:
         box.tell(box.outbox.committed())
         box.until(lambda: box.settled() and hub.summary().boxes[0].cameras, "settled")
         before = hub.summary()
-        with receiver(broker.port, tmp_path / "hub") as hub:
-            again = hub.summary().boxes[0]
+    with Receiver(
+        host="127.0.0.1", port=broker.port, folder=tmp_path / "hub", clock=SystemClock()
+    ) as later:
+        again = later.summary().boxes[0]
     assert (again.records, again.pictures, again.upto) == (11, 1, 11)
     assert again.kinds == before.boxes[0].kinds
     assert again.cameras == before.boxes[0].cameras
@@ -395,6 +403,130 @@ def test_the_command_names_what_is_wrong_with_its_options(
     (tmp_path / "file").write_text("")
     assert main(["--folder", str(tmp_path / "file")]) == 2
     assert "file" in capsys.readouterr().err
+
+
+@needs_mosquitto
+@pytest.mark.broker
+@pytest.mark.enable_socket
+def test_the_same_record_twice_is_kept_once_and_a_foreign_picture_not_at_all(
+    tmp_path: Path,
+) -> None:
+    outbox = Outbox()
+    batch = wire.batch(IDENTITY, wire.LIVE, [wire.event(IDENTITY, outbox.put())])
+    foreign = wire.snapshot(IDENTITY, wire.LIVE, outbox.picture("gate"))
+    properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+    properties.UserProperty = list(foreign.properties)
+    told: list[Summary] = []
+    with (
+        mosquitto(tmp_path / "broker") as broker,
+        Receiver(
+            host="127.0.0.1",
+            port=broker.port,
+            folder=tmp_path / "hub",
+            clock=SystemClock(),
+            on_change=told.append,
+        ) as hub,
+    ):
+        wait_for(lambda: hub.summary().connected, "connected")
+        publish.multiple(
+            [(batch.topic, batch.payload, 1, False)] * 3, port=broker.port, protocol=MQTTv5
+        )
+        stranger = Client(CallbackAPIVersion.VERSION2, protocol=MQTTv5)
+        stranger.connect("127.0.0.1", broker.port)
+        stranger.loop_start()
+        topic = foreign.topic.replace("gate", "bridge")
+        stranger.publish(topic, b"j", qos=1, properties=properties).wait_for_publish(10)
+        stranger.disconnect()
+        stranger.loop_stop()
+        wait_for(lambda: hub.summary().faults == 1, "the foreign picture")
+        summary = hub.summary()
+        hub.order(NAME, "policy", b"token")
+    assert (summary.duplicates, summary.boxes[0].records) == (2, 1)
+    assert "not the camera of the topic" in summary.last_fault
+    assert told[-1].faults == 1
+    assert not summary.complete
+
+
+@needs_mosquitto
+@pytest.mark.broker
+@pytest.mark.enable_socket
+def test_a_receiver_that_cannot_write_gives_up_and_acknowledges_nothing(tmp_path: Path) -> None:
+    folder = tmp_path / "hub"
+    with (
+        mosquitto(tmp_path / "broker") as broker,
+        receiver(broker.port, folder) as hub,
+        Box(broker.port) as box,
+    ):
+        box.open("gate")
+        box.until(lambda: box.uplink.status().link is Link.UP, "up")
+        (folder / "pictures").write_text("a file where a folder should be")
+        box.outbox.picture("gate")
+        box.tell(box.outbox.committed())
+        box.until(lambda: hub.summary().failure, "it gives up")
+        assert hub.wait_stopped(0)
+        box.outbox.put()
+        box.tell(box.outbox.committed())
+        box.until(box.uplink.findings, "the box hears that nobody listens")
+        assert len(box.outbox.kept) == 2
+    assert rows(folder) == []
+
+
+@needs_mosquitto
+@pytest.mark.broker
+@pytest.mark.enable_socket
+def test_policies_reach_the_box(tmp_path: Path) -> None:
+    with (
+        mosquitto(tmp_path / "broker") as broker,
+        receiver(broker.port, tmp_path / "hub") as hub,
+    ):
+        wait_for(lambda: hub.summary().connected, "connected")
+        hub.order(NAME, "policy", b"token")
+        with Box(broker.port) as box:
+            box.until(
+                lambda: any(
+                    isinstance(event, HubMessage) and event.leaf == "policy" for event in box.seen
+                ),
+                "policy",
+            )
+    (policy,) = [e for e in box.seen if isinstance(e, HubMessage) and e.leaf == "policy"]
+    assert (policy.payload, policy.retained) == (b"token", True)
+
+
+@needs_mosquitto
+@pytest.mark.broker
+@pytest.mark.enable_socket
+def test_a_person_gets_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "hub"
+    with mosquitto(tmp_path / "broker") as broker:
+        with receiver(broker.port, folder), Box(broker.port) as box:
+            box.open("gate")
+            state = {"gate": "open", "notice": {"id": "baik", "en": "all [bold]well\x1b[2J"}}
+            message = wire.camera_state(IDENTITY, "gate", state)
+            box.perform(box.uplink.publish_state(message, box.clock.now()))
+            box.outbox.put()
+            box.tell(box.outbox.committed())
+            box.until(box.settled, "settled")
+        arguments = ["--port", str(broker.port), "--folder", str(folder), "--once", "0.5"]
+        assert main(arguments) == 0
+        told = capsys.readouterr().out
+    assert "kuningan" in told
+    assert "gate" in told
+    assert "[bold]" in told
+    assert "\x1b[2J" not in told
+
+
+def test_withdrawals_that_cannot_be_read_name_nothing() -> None:
+    for data in (
+        "[]",
+        "{}",
+        '{"pictures":5}',
+        '{"pictures":[5,{"epoch":"../x","seq":1},{"epoch":"e"}]}',
+    ):
+        assert _withdrawn(data) == []
+    assert _withdrawn('{"pictures":[{"epoch":"e","seq":"7"},{"epoch":"e","seq":8}]}') == [
+        ("e", 7),
+        ("e", 8),
+    ]
 
 
 # ---- ranges ----

@@ -337,6 +337,7 @@ def test_a_page_ends_at_its_bounds_and_says_whether_there_is_more(desk: Desk):
     large = desk.ask(camera="gate", limit_bytes=1)
     assert (len(large.records), large.end) == (1, False), "one goes through however large"
     assert desk.ask(after=10**30).records == ()
+    assert desk.ask(after=-(10**30), upto=-(10**30)).records == ()
 
 
 def test_a_hub_gets_again_exactly_what_it_names(desk: Desk):

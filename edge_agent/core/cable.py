@@ -46,21 +46,6 @@ def metres_to_bring(length_m: float) -> int:
     return math.ceil(round(length_m * (1 + SLACK), 2) / STEP_M) * STEP_M
 
 
-def bring_list(run: Run) -> tuple[str, ...]:
-    """What the technician takes along to replace this run, most important first."""
-    cable = f"{metres_to_bring(run.length_m)} m {run.cable}"
-    parts = {
-        "cat5e": "RJ45 plugs",
-        "cat6": "RJ45 plugs",
-        "utp": "RJ45 plugs",
-        "rg59": "BNC plugs",
-        "rg6": "F plugs",
-    }
-    plugs = next((what for kind, what in parts.items() if kind in run.cable.lower()), "plugs")
-    end = ("EOL plug",) if run.loop_pin is not None else ()
-    return (cable, plugs, *end, "crimping tool", "cable tester", "ladder")
-
-
 class Loop:
     """One run's loop. Owned by the agent."""
 
@@ -112,7 +97,6 @@ class Loop:
             "bring_m": metres_to_bring(self.run.length_m),
             "cable": self.run.cable,
             "place": self.run.place,
-            "bring": list(bring_list(self.run)),
         }
 
     def deadline(self, *, at: float) -> float | None:

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from edge_agent.core import gate as gates
-from edge_agent.core.cable import Loop
+from edge_agent.core import words
+from edge_agent.core.cable import Loop, metres_to_bring
 from edge_agent.core.gate import Gate, Released
 from edge_agent.core.health import SIGNAL_KEYS, Findings
 from edge_agent.core.messages import (
@@ -195,7 +196,10 @@ class Watch:
             out += self._move(gates.Cause.DOUBT_EXPIRED, at=at)
         if self.loop is not None:
             view = self.loop.view(at=at)
-            wanted = {view.finding: self.loop.evidence() | {"detail": view.why}}
+            metres = str(metres_to_bring(self.loop.run.length_m))
+            items = words.bring(self.loop.run.cable, metres, end_plug=True)
+            told = {"detail": view.why, "bring": [item.en for item in items]}
+            wanted = {view.finding: self.loop.evidence() | told}
             out += self._cable({key: said for key, said in wanted.items() if key}, at=at)
         return out + self._pace(at=at)
 

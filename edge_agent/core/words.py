@@ -35,15 +35,23 @@ class _Cable:
     """A type of cable by name, and what goes onto its ends."""
 
     name: Sentence
-    parts: Sentence
+    parts: tuple[Sentence, ...]
 
 
-_RJ45 = Sentence("konektor RJ45", "RJ45 plugs")
-_RJ45_BALUN = Sentence("konektor RJ45, sepasang balun video", "RJ45 plugs, a pair of video baluns")
-_BNC = Sentence("konektor BNC", "BNC plugs")
-_BNC_POWER = Sentence("konektor BNC, konektor daya DC", "BNC plugs, DC power plugs")
-_BNC_PAIR = Sentence(
-    "konektor BNC, kabel dua inti sepanjang itu juga", "BNC plugs, two-core wire of the same length"
+_RJ45 = (Sentence("konektor RJ45", "RJ45 plugs"),)
+_RJ45_BALUN = (*_RJ45, Sentence("sepasang balun video", "a pair of video baluns"))
+_BNC = (Sentence("konektor BNC", "BNC plugs"),)
+_BNC_POWER = (*_BNC, Sentence("konektor daya DC", "DC power plugs"))
+_BNC_PAIR = (
+    *_BNC,
+    Sentence("kabel dua inti sepanjang itu juga", "two-core wire of the same length"),
+)
+_ANY_PLUGS = (Sentence("konektornya", "plugs for it"),)
+_END_PLUG = Sentence("1 steker ujung untuk kabel pengawas", "1 end plug for the supervised pair")
+_TOOLS = (
+    Sentence("tang krimping", "a crimping tool"),
+    Sentence("penguji kabel", "a cable tester"),
+    Sentence("tangga", "a ladder"),
 )
 _CABLES: Final[Mapping[str, _Cable]] = {
     "cat5e-outdoor": _Cable(Sentence("kabel Cat5e luar ruang", "outdoor Cat5e cable"), _RJ45_BALUN),
@@ -194,10 +202,8 @@ WORDS: Final[Mapping[FindingKey, Sentence]] = {
         "certain. Nothing to do yet; if it lasts a day, commission its view again.",
     ),
     FindingKey.CABLE_OPEN: Sentence(
-        "Kabel ke {camera} di {place} putus atau tercabut. Bawa {bring_m} m {cable}, {parts}, "
-        f"1 steker ujung untuk kabel pengawas, tang krimping, penguji kabel dan tangga. {_DO_NOT_TAKE.id}",
-        "The cable to {camera} at {place} is cut or unplugged. Bring {bring_m} m of {cable}, {parts}, "
-        f"1 end plug for the supervised pair, a crimping tool, a cable tester and a ladder. {_DO_NOT_TAKE.en}",
+        f"Kabel ke {{camera}} di {{place}} putus atau tercabut. Bawa {{bring}}. {_DO_NOT_TAKE.id}",
+        f"The cable to {{camera}} at {{place}} is cut or unplugged. Bring {{bring}}. {_DO_NOT_TAKE.en}",
     ),
     FindingKey.CABLE_UNREADABLE: Sentence(
         "Kabel pengawas {camera} tidak terbaca{why}. Ini gangguan kotak, bukan kabel jalan. "
@@ -335,9 +341,6 @@ WORDS: Final[Mapping[FindingKey, Sentence]] = {
 _FALLBACK: Final[Mapping[str, Sentence]] = {
     "camera": Sentence("Sebuah kamera", "A camera"),
     "place": Sentence("tempatnya", "its place"),
-    "bring_m": Sentence("(ukur dulu)", "(measure first)"),
-    "cable": Sentence("kabel sejenis", "cable of the same kind"),
-    "parts": Sentence("konektornya", "plugs for it"),
     "percent_of_width": Sentence("beberapa", "a few"),
 }
 # Evidence that stands in brackets where it is known, and is not missed where it is not.
@@ -359,14 +362,31 @@ def say(key: FindingKey, evidence: Mapping[str, Json]) -> Sentence:
     )
 
 
+def bring(cable: str, metres: str, *, end_plug: bool) -> tuple[Sentence, ...]:
+    """What a technician takes along to replace a run of *cable*, most important first. *metres* "" = not known."""
+    known = _CABLES.get(cable)
+    if known is not None:
+        name, parts = known.name, known.parts
+    else:
+        name = (
+            Sentence(cable, cable) if cable else Sentence("kabel sejenis", "cable of the same kind")
+        )
+        parts = _ANY_PLUGS
+    length = Sentence(
+        f"{metres} m {name.id}" if metres else f"{name.id} (ukur dulu)",
+        f"{metres} m of {name.en}" if metres else f"{name.en} (measure first)",
+    )
+    return (length, *parts, *((_END_PLUG,) if end_plug else ()), *_TOOLS)
+
+
 def _fields(evidence: Mapping[str, Json], language: str) -> dict[str, str]:
     known = {name: _plain(evidence.get(name)) for name in (*_FALLBACK, *_BRACKETS)}
     known["why"] = _plain(evidence.get("detail")) or known["why"]
-    known["bring_m"] = known["bring_m"] or _metres(evidence.get("length_m"))
-    cable = _CABLES.get(known["cable"])
-    if cable is not None:
-        known["cable"], known["parts"] = _in(cable.name, language), _in(cable.parts, language)
+    metres = _plain(evidence.get("bring_m")) or _metres(evidence.get("length_m"))
+    items = bring(_plain(evidence.get("cable")), metres, end_plug=True)
     fields = {name: known[name] or _in(fallback, language) for name, fallback in _FALLBACK.items()}
+    *most, last = (_in(item, language) for item in items)
+    fields["bring"] = f"{', '.join(most)} {'dan' if language == 'id' else 'and'} {last}"
     fields |= {
         name: form.format(known[name]) if known[name] else "" for name, form in _BRACKETS.items()
     }

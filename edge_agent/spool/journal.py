@@ -54,7 +54,6 @@ from edge_agent.spool.waiting import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from types import TracebackType
 
     from edge_agent.clock import Clock
     from edge_agent.core.settings import Journal
@@ -114,12 +113,7 @@ class Spool:
         self._opened.wait(OPEN_S)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Close."""
         self.close()
 

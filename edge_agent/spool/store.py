@@ -574,7 +574,7 @@ class Store:
 
     def _walk(self, fetch: Fetch, hidden: Sequence[Range]) -> Generator[Raw, None, None]:
         """The rows asked for, in order of seq; at least one more than `limit`, if there is one."""
-        upto = min(self.last_seq, MAX_SEQ if fetch.upto is None else fetch.upto)
+        upto = self.last_seq if fetch.upto is None else max(0, min(self.last_seq, fetch.upto))
         if fetch.seqs:
             for seq in sorted(set(fetch.seqs)):
                 if fetch.after < seq <= upto and end_of_cover(hidden, seq) is None:

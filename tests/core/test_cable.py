@@ -9,7 +9,6 @@ from edge_agent.core.cable import (
     OPEN_FOR_S,
     Loop,
     LoopState,
-    bring_list,
     metres_to_bring,
 )
 from edge_agent.core.messages import FindingKey, LoopRead
@@ -84,13 +83,6 @@ def test_the_technician_never_comes_with_too_short_a_cable(length_m: float):
     bring = metres_to_bring(length_m)
     assert length_m <= bring < length_m * 1.1 + 5.01
     assert bring % 5 == 0
-
-
-def test_the_bring_list_names_cable_plugs_and_the_end_of_line_plug():
-    assert bring_list(RUN)[:3] == ("55 m cat5e-outdoor", "RJ45 plugs", "EOL plug")
-    without = Run(camera="gate", cable="rg59", length_m=20.0)
-    assert bring_list(without)[:2] == ("25 m rg59", "BNC plugs")
-    assert "EOL plug" not in bring_list(without)
 
 
 def test_the_evidence_is_what_a_work_order_needs():

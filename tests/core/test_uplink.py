@@ -1015,19 +1015,12 @@ def test_going_back_for_one_does_not_send_the_others_twice() -> None:
     street.commit()
     while street.fetches:
         street.answer_fetch()
-    first, *others = street.flying
-    street.deliver(first, 0x97, arrives=False)
-    street.pass_time(module.WEDGED_S - 1)
-    street.deliver(others[0])
-    street.pass_time(module.WEDGED_S - 1)
-    street.deliver(others[1])
-    for _ in range(14):
-        street.do(street.uplink.publish_state(wire.camera_state(IDENTITY, "gate", {}), street.at))
-        street.deliver(max(street.flying))
-        street.pass_time(module.WEDGED_S - 1)
-        if street.fetches:
-            break
-    street.answer_fetch()
+    first = next(iter(street.flying))
+    del street.flying[first]
+    street.tell(NotSent(ticket=first))
+    street.pass_time(module.NOT_SENT_S)
+    while street.fetches:
+        street.answer_fetch()
     carried = [seq for message in street.sent for _, seq in seqs_of(message)]
     assert carried == [1, 2, 3, 4, 1]
 
@@ -1368,13 +1361,28 @@ def lacking_picture() -> tuple[Street, int]:
     return street, stored.seq
 
 
-def test_what_is_under_way_already_is_not_sent_again_beside_itself() -> None:
-    street, seq = lacking_picture()
-    fetch = street.fetches[0]
+def test_what_comes_up_in_two_lanes_at_once_is_sent_in_one() -> None:
+    street = Street(Settlement.BROKER)
+    street.commit()
+    street.connect()
+    street.work()
+    for _ in range(2):
+        street.put()
+        street.commit()
+        while street.fetches:
+            street.answer_fetch()
+    first, second = street.flying
+    street.deliver(second, 0x99, arrives=False)
+    street.deliver(first, 0x97, arrives=False)
+    street.pass_time(module.REFUSED_S)
+    assert [fetch.lane for fetch in street.fetches] == [Lane.AGAIN, Lane.LIVE]
+    street.fetches.reverse()
     street.answer_fetch()
-    street.tell(street.outbox.fetch(fetch))  # nobody asked
-    assert len(street.flying) == 1
-    assert seqs_of(street.sent[-1]) == [("epoch-1", seq)]
+    street.answer_fetch()
+    street.work()
+    assert not street.outbox.kept
+    carried = [seq for message in street.sent for _, seq in seqs_of(message)]
+    assert carried == [1, 2, 1, 2]
 
 
 def test_a_journal_without_time_is_asked_again_a_moment_later() -> None:

@@ -97,9 +97,10 @@ def test_every_event_is_a_cloudevent(made: Stored) -> None:
     assert event["datacontenttype"] == "application/json"
     assert event["time"].endswith("Z")
     known = {"specversion", "id", "source", "type", "time", "subject", "datacontenttype", "data"}
+    del event["data"]
     for name, value in event.items():
         assert name in known or (name.isalnum() and name.islower() and len(name) <= 20)
-        assert name == "data" or isinstance(value, str | bool | int)
+        assert isinstance(value, str | bool | int)
         assert not isinstance(value, int) or isinstance(value, bool) or abs(value) < 2**31
 
 
