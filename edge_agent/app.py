@@ -282,7 +282,7 @@ def set_up_log() -> None:
         if for_journald
         else logging.Formatter("%(asctime)s %(levelname)-7s %(message)s")
     )
-    log.addHandler(handler)
+    logging.getLogger().addHandler(handler)  # libraries too speak through it, from warning on
     log.setLevel(logging.INFO)
 
 

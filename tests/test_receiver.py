@@ -27,6 +27,7 @@ from edge_agent.core.messages import (
     Event,
     Fetch,
     HubMessage,
+    Json,
     Rank,
     Send,
     Settle,
@@ -414,7 +415,7 @@ def test_the_same_record_twice_is_kept_once_and_a_foreign_picture_not_at_all(
     outbox = Outbox()
     batch = wire.batch(IDENTITY, wire.LIVE, [wire.event(IDENTITY, outbox.put())])
     foreign = wire.snapshot(IDENTITY, wire.LIVE, outbox.picture("gate"))
-    properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+    properties = Properties(PacketTypes.PUBLISH)
     properties.UserProperty = list(foreign.properties)
     told: list[Summary] = []
     with (
@@ -500,7 +501,7 @@ def test_a_person_gets_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str
     with mosquitto(tmp_path / "broker") as broker:
         with receiver(broker.port, folder), Box(broker.port) as box:
             box.open("gate")
-            state = {"gate": "open", "notice": {"id": "baik", "en": "all [bold]well\x1b[2J"}}
+            state: dict[str, Json] = {"gate": "open", "notice": {"id": "baik", "en": "all [bold]well\x1b[2J"}}
             message = wire.camera_state(IDENTITY, "gate", state)
             box.perform(box.uplink.publish_state(message, box.clock.now()))
             box.outbox.put()
