@@ -30,7 +30,7 @@ _FIRST_S: Final = (
 )
 _CPU_ZONES: Final = ("cpu-thermal", "cpu_thermal", "soc-thermal", "x86_pkg_temp")
 
-# How long each part may go without progress. The longest legal waits: a capture worker is killed after 15 s, a card's
+# How long each part may go without progress. The longest legal waits: a capture worker is killed after 12 s, a card's
 # fsync can take 10 s, a connection attempt 30 s; the sensors turn ten times a second.
 LIMITS_S: Final[Mapping[str, float]] = {
     "loop": 20.0,

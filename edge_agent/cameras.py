@@ -63,6 +63,9 @@ _RETURN_S: Final = 10.0
 _RESTART_MAX_S: Final = 60.0
 _STEADY_S: Final = 60.0  # a worker that lived so long is started anew without a pause
 _LATE_MAX_S: Final = 5.0  # a picture that waited longer in a pipe is not news
+# The slowest honest picture is an HTTP answer that took 8 s. A worker that dates a picture further back, or ahead, would
+# hide it from the purge that follows a press.
+_AGE_MAX_S: Final = 10.0
 _TURN_S: Final = 0.5
 _READ_BYTES: Final = 1 << 20
 _STDERR_KEPT_BYTES: Final = 16 * 1024
@@ -246,7 +249,7 @@ class Cameras:
             else:  # stopped meanwhile
                 worker.kill()
                 self._dying.append(worker)
-        worker.hand_over()
+            worker.hand_over()
 
     def _job(self, camera: "_Camera") -> CameraJob | None:
         wanted = camera.wanted
@@ -304,7 +307,8 @@ class Cameras:
                     self._post(dataclasses.replace(said, generation=camera.generation))
                 case PictureTaken():
                     late_s = now - said.taken_at - said.age_s
-                    if camera.connection == said.generation and late_s <= _LATE_MAX_S:
+                    is_news = late_s <= _LATE_MAX_S and 0 <= now - said.taken_at <= _AGE_MAX_S
+                    if camera.connection == said.generation and is_news:
                         self._post(dataclasses.replace(said, generation=camera.generation))
                 case CameraLost():
                     self._lose(camera, said.cause, said.detail)
@@ -320,7 +324,8 @@ class Cameras:
 
     def _supervise(self, group: "_Group", worker: "_Worker") -> None:
         """Pass on orders, kill what hangs, see to what ended."""
-        worker.hand_over()
+        with self._lock:
+            worker.hand_over()
         now = self._clock.now()
         if not worker.killed and now - worker.heard_at > SILENT_MAX_S:
             worker.blame = f"the capture worker was silent for {SILENT_MAX_S:.0f} s"
@@ -508,9 +513,9 @@ class _Worker:
         self.process.kill()
 
     def hand_over(self) -> None:
-        """Pass on orders as far as the pipe takes them."""
+        """Pass on orders as far as the pipe takes them. Under the lock: orders cannot grow while they are written."""
         try:
-            while self.orders:
+            while self.orders and not self.killed:
                 sent = os.write(self.stdin.fileno(), self.orders)
                 del self.orders[:sent]
         except BlockingIOError:

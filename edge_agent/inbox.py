@@ -1,20 +1,15 @@
 """The one door into the agent: every thread posts here, one thread takes.
 
-Promises: events come out in the order they went in; a newer picture of a camera replaces one that still waits, so a slow
-core sees fresh pictures and memory stays bounded; everything else is never dropped. `post` never blocks.
+Promises: events come out in the order they went in; a newer picture of a camera replaces one that still waits, and takes its
+own place at the end: it never overtakes a press, a loop or a connection that came before it. So a slow core sees fresh
+pictures and memory stays bounded; everything else is never dropped. `post` never blocks.
 Not its job: deciding anything.
 """
 
 import threading
 from collections import deque
-from typing import Final
-
 from edge_agent.clock import Clock
 from edge_agent.core.messages import Event, PictureTaken, Tick
-
-# Edges, answers and orders are small and rare; this many waiting means that the owner thread hangs, and the watchdog
-# ends the process long before memory would.
-ALARM_DEPTH: Final = 10_000
 
 
 class Inbox:
@@ -33,12 +28,9 @@ class Inbox:
             if self._closed:
                 return
             if isinstance(event, PictureTaken):
-                older = self._pictures.get(event.camera)
-                if older is not None and older.generation != event.generation:
-                    # Of another connection: it may not overtake the news that this connection stands.
+                if event.camera in self._pictures:
                     self._waiting.remove(event.camera)
-                if older is None or older.generation != event.generation:
-                    self._waiting.append(event.camera)
+                self._waiting.append(event.camera)
                 self._pictures[event.camera] = event
             else:
                 self._waiting.append(event)
@@ -53,6 +45,8 @@ class Inbox:
                     return Tick()
                 self._ready.wait(left_s)
             if self._closed:
+                self._waiting.clear()
+                self._pictures.clear()
                 return None
             head = self._waiting.popleft()
             return self._pictures.pop(head) if isinstance(head, str) else head
@@ -64,9 +58,7 @@ class Inbox:
             self._waiting = deque(item for item in self._waiting if not isinstance(item, str))
 
     def close(self) -> None:
-        """Wake the taker with None, for good."""
+        """Wake the taker with None, for good. Any thread; a signal handler too, so `take` does the clearing itself."""
         with self._ready:
             self._closed = True
-            self._waiting.clear()
-            self._pictures.clear()
             self._ready.notify_all()

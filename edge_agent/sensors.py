@@ -209,7 +209,7 @@ def edges_alive() -> bool:
 
 
 class Sensors:
-    """Reads the switch and the loops, drives the lamps. Entering starts its thread; leaving darkens the lamps.
+    """Reads the switch and the loops, drives the lamps. Entering starts its thread; leaving closes the shutter and darkens the lamps.
 
     `show` and `progress` may be called from any thread and never block.
     """
@@ -296,6 +296,7 @@ class Sensors:
             self._shutter.press()
             self._post(Died(part="sensors", detail=f"{type(error).__name__}: {error}"))
         finally:
+            self._shutter.press()  # nobody looks at the switch from here on
             for part in (*(self._switch or ()), *self._loops.values(), *self._lamps):
                 part.close()
 

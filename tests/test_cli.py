@@ -44,7 +44,7 @@ def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) 
     assert capsys.readouterr().out == f"edge-agent {__version__}\n"
 
 
-@pytest.mark.parametrize("word", ["comission", "--config", "run/../x", ""])
+@pytest.mark.parametrize("word", ["statsu", "--config", "run/../x", ""])
 def test_an_unknown_command_is_named_beside_the_known_ones(
     word: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -501,7 +501,10 @@ def test_a_person_gets_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str
     with mosquitto(tmp_path / "broker") as broker:
         with receiver(broker.port, folder), Box(broker.port) as box:
             box.open("gate")
-            state: dict[str, Json] = {"gate": "open", "notice": {"id": "baik", "en": "all [bold]well\x1b[2J"}}
+            state: dict[str, Json] = {
+                "gate": "open",
+                "notice": {"id": "baik", "en": "all [bold]well\x1b[2J"},
+            }
             message = wire.camera_state(IDENTITY, "gate", state)
             box.perform(box.uplink.publish_state(message, box.clock.now()))
             box.outbox.put()

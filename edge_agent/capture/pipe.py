@@ -201,7 +201,7 @@ def _parse(head: bytes, picture: bytes) -> Said:
             case other:
                 msg = f"a message called {other[:60]!r}"
                 raise Garbled(msg)
-    except (ValueError, TypeError, KeyError, RecursionError) as fault:
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as fault:
         msg = f"a message that does not parse: {type(fault).__name__}"
         raise Garbled(msg) from fault
 

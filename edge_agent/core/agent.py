@@ -266,7 +266,6 @@ class Agent:
     def _press(self, why: str, *, at: float) -> list[Command]:
         """Live -> private. The shutter first: the rest may take its time."""
         self._private, self._private_at, self._recorded_private = True, at, True
-        self._open = frozenset()
         out: list[Command] = [
             OpenShutter(cameras=frozenset(), press=self._switch.view(at=at).press),
             StopCameras(),

@@ -184,7 +184,7 @@ class Gate:
         """Apply *cause*; what waits in memory is destroyed unless the gate stays open. None = no change of state."""
         before = self._state
         after = TABLE[before, cause]
-        if after is not State.OPEN or cause is Cause.BROKEN:
+        if after is not State.OPEN:
             self._waiting = None
             self._matched_at = None
         if cause is Cause.PROVEN and after is State.OPEN:

@@ -66,7 +66,7 @@ def show(
 
 def press_of(play: Play) -> int:
     commands = play.did(OpenShutter)
-    return commands[-1].press if commands else 0  # type: ignore[attr-defined]
+    return commands[-1].press if commands else 0
 
 
 def live_box(camera: str = "river") -> Play:
@@ -80,7 +80,7 @@ def live_box(camera: str = "river") -> Play:
 
 
 def shutter(play: Play) -> OpenShutter:
-    return play.did(OpenShutter)[-1]  # type: ignore[return-value]
+    return play.did(OpenShutter)[-1]
 
 
 def test_a_box_starts_private_and_reads_no_camera_until_the_switch_says_live():
@@ -108,7 +108,7 @@ def test_a_press_closes_everything_in_one_call():
     assert kinds[:3] == [OpenShutter, StopCameras, Purge]
     assert shutter(play).cameras == frozenset()
     purge = play.did(Purge)[-1]
-    assert purge.since_at == play.now - 60.0  # type: ignore[attr-defined]
+    assert purge.since_at == play.now - 60.0
     assert play.did(ShowLamps)[-1] == ShowLamps(lamp=Lamp.PRIVATE)
 
 
@@ -242,7 +242,7 @@ def test_only_the_hubs_own_key_moves_a_policy():
     play.post(HubMessage(leaf="policy", payload=b"x", retained=True))
     assert play.did(Verify)
     play.post(OrderForged(leaf="policy", why="not signed"))
-    assert play.agent.status(at=play.now)["suspended"] is False
+    assert play.status()["suspended"] is False
     assert any(r.data.get("key") == "order_refused" for r in play.records)
 
 
@@ -313,14 +313,14 @@ def test_the_link_is_wanted_from_the_start_although_private():
 
 def test_the_state_of_each_camera_is_retained_with_a_notice_for_the_portal():
     play = live_box()
-    states = [c.message for c in play.did(Send) if "/camera/" in c.message.topic]  # type: ignore[attr-defined]
+    states = [c.message for c in play.did(Send) if "/camera/" in c.message.topic]
     assert {m.topic.rsplit("/", 1)[1] for m in states} <= {"gate", "river"}
     assert all(m.retain for m in states)
 
 
 def test_status_names_every_camera_and_never_holds_a_picture():
     play = live_box()
-    status = play.agent.status(at=play.now)
+    status = play.status()
     assert [c["id"] for c in status["cameras"]] == ["gate", "river"]
     assert "street" not in repr(status)
     river = status["cameras"][1]
@@ -338,13 +338,13 @@ def test_suspended_by_the_city_until_its_time_is_over():
     play = live_box()
     until = play.agent.wall(at=play.now) + 30.0
     play.post(policy(1, until))
-    status = play.agent.status(at=play.now)
+    status = play.status()
     assert status["suspended"] is True
     assert play.did(ShowLamps)[-1] == ShowLamps(lamp=Lamp.SUSPENDED)
     assert play.did(RememberPolicy)
     play.post(policy(1, until + 1e6))
     play.wait(31.0, switch=LIVE)
-    assert play.agent.status(at=play.now)["suspended"] is False
+    assert play.status()["suspended"] is False
     kinds = [r.kind for r in play.records if r.kind.startswith("hub.")]
     assert kinds == ["hub.suspended", "hub.resumed"]
 
@@ -352,7 +352,7 @@ def test_suspended_by_the_city_until_its_time_is_over():
 def test_a_remembered_suspension_holds_from_the_first_second():
     claims = policy(3, 1_900_000_000.0).claims
     play = Play.begin(policy=claims)
-    assert play.agent.status(at=0.0)["suspended"] is True
+    assert play.status()["suspended"] is True
     play.wait(10.0, switch=LIVE)
     assert play.did(Connect) == []
 
@@ -407,7 +407,7 @@ def test_nothing_that_can_arrive_makes_the_agent_raise_or_opens_the_shutter_whil
         play.now += gap_s
         commands = play.post(event)
         assert play.agent.deadline(at=play.now) > 0
-        private = play.agent.status(at=play.now)["private"]["on"]
+        private = play.status()["private"]["on"]
         if private:
             assert shutter(play).cameras == frozenset() if play.did(OpenShutter) else True
         for command in commands:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge_agent.core import gate as gates
 from edge_agent.core.gate import State
 from edge_agent.core.health import Findings
 from edge_agent.core.messages import (
@@ -181,7 +182,9 @@ def test_the_work_order_is_kept_for_good_and_says_what_to_bring():
     street.wait(2.0)
     order = next(r for r in street.records if r.data.get("key") == "cable_open")
     assert order.rank is Rank.AUDIT
-    assert order.data["evidence"]["bring_m"] == 55
+    evidence = order.data["evidence"]
+    assert isinstance(evidence, dict)
+    assert (evidence["bring_m"], evidence["place"]) == (55, "pole 3")
 
 
 def test_one_foreign_picture_closes_at_once_and_what_waited_is_gone():
@@ -197,7 +200,7 @@ def test_another_size_codec_or_commissioning_starts_all_over():
     for change in ({"width": 640}, {"codec": "hevc"}, {"reading": replace(STREET, view="view-2")}):
         street = open_street()
         street.at += 2.0
-        shown = picture(generation=1, taken_at=street.at, **change)  # type: ignore[arg-type]
+        shown = picture(generation=1, taken_at=street.at, **change)
         street.do(street.watch.picture(shown, at=street.at))
         assert street.watch.gate.state is State.HELD, change
 
@@ -266,7 +269,7 @@ def test_a_camera_that_is_held_for_long_is_looked_at_less_often():
 def test_privacy_forgets_everything_and_proof_starts_again():
     street = open_street()
     street.do(street.watch.private(on=True, at=street.at))
-    assert street.watch.gate.state is State.PRIVATE
+    assert street.watch.gate.cause is gates.Cause.PRIVACY_ON
     street.do(street.watch.private(on=False, at=street.at))
     assert street.watch.gate.state is State.CLOSED
     street.connect()

@@ -1,7 +1,9 @@
 """Tell a box's story to the agent, event by event, and look at what it did."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from edge_agent.core.agent import About, Agent
 from edge_agent.core.messages import (
@@ -27,6 +29,8 @@ from edge_agent.core.settings import (
     Settings,
     SwitchKind,
 )
+
+C = TypeVar("C")
 
 IDENTITY = Identity(kelurahan="kuningan", rw="03", rt="07", box="box-1")
 GATE = Camera(
@@ -103,7 +107,11 @@ class Play:
             LinkUp(receive_maximum=20, maximum_packet_bytes=None, simulated_peer=False),
         )
 
-    def did(self, kind: type[Command]) -> list[Command]:
+    def status(self) -> Any:
+        """The status as its reader gets it: through JSON."""
+        return json.loads(json.dumps(self.agent.status(at=self.now)))
+
+    def did(self, kind: type[C]) -> list[C]:
         """All commands of one kind so far."""
         return [command for _, command in self.done if isinstance(command, kind)]
 
