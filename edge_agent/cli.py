@@ -1,9 +1,10 @@
-"""The command line: finds the command, and nothing else; each command's module has its own options and exit codes.
+"""The command line: finds the command, forbids core dumps, and nothing else; each command's module has its own options and exit codes.
 
 Exit codes: 0 done and well; 1 done, and something is wrong; 2 not done (usage, unreadable file, no agent).
 """
 
 import importlib
+import resource
 import sys
 from typing import Final
 
@@ -36,6 +37,8 @@ def usage() -> str:
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; its exit code."""
+    # A core dump holds pictures that no gate released, and not only the service has such in memory.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     arguments = sys.argv[1:] if argv is None else argv
     if not arguments:
         print(usage(), file=sys.stderr)

@@ -50,7 +50,6 @@ from edge_agent.core.messages import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import TracebackType
 
     from edge_agent.clock import Clock
     from edge_agent.core.settings import Hub, Identity, SecretRef, Tls
@@ -187,12 +186,7 @@ class HubLink:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Close."""
         self.close()
 

@@ -8,6 +8,7 @@ Not its job: deciding anything.
 
 import threading
 from collections import deque
+
 from edge_agent.clock import Clock
 from edge_agent.core.messages import Event, PictureTaken, Tick
 

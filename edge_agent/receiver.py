@@ -35,7 +35,6 @@ from edge_agent.core.messages import Json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
-    from types import TracebackType
 
     from rich.table import Table
 
@@ -232,7 +231,7 @@ class Receiver:
         self._last_fault = ""
         self._failure = ""
         self._sql: sqlite3.Connection | None = None
-        self._client = self._new_client(tls)
+        self._client: Client | None = self._new_client(tls)
         self._thread = threading.Thread(target=self._work, name="receiver", daemon=True)
 
     def __enter__(self) -> Receiver:
@@ -240,12 +239,7 @@ class Receiver:
         self.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Stop."""
         self.stop()
 
@@ -256,8 +250,9 @@ class Receiver:
         self._recall(self._sql)
         self._tell()
         self._thread.start()
-        self._client.connect_async(self._host, self._port, keepalive=30, clean_start=True)
-        self._client.loop_start()
+        if self._client is not None:
+            self._client.connect_async(self._host, self._port, keepalive=30, clean_start=True)
+            self._client.loop_start()
 
     def stop(self) -> None:
         """Commit and acknowledge what has come, then close. Twice is harmless; blocks for some seconds at most."""
@@ -268,14 +263,18 @@ class Receiver:
             self._came.put(None)
             self._thread.join(STOP_S)
         self._stopping.set()
-        self._client.disconnect()
-        self._client.loop_stop()
+        client, self._client = self._client, None  # with its last name its inner sockets are closed
+        if client is not None:
+            client.disconnect()
+            client.loop_stop()
+            client.on_connect = client.on_disconnect = client.on_message = None
         if self._sql is not None and not self._thread.is_alive():
             self._sql.close()
 
     def order(self, box: str, leaf: str, token: bytes) -> None:
         """Publish a signed order to *box* (its topic prefix): `policy` is retained, `command` is not."""
-        self._client.publish(f"{box}/{leaf}", token, qos=1, retain=leaf == "policy")
+        if self._client is not None:
+            self._client.publish(f"{box}/{leaf}", token, qos=1, retain=leaf == "policy")
 
     def summary(self) -> Summary:
         """What has been committed so far."""
@@ -339,7 +338,8 @@ class Receiver:
         except Exception as error:  # noqa: BLE001 - the thread's top: what was not committed is not acknowledged
             self._failure = f"{type(error).__name__}: {error}"
             self._stopping.set()
-            self._client.disconnect()  # the broker is to tell boxes that nobody listens any more
+            if self._client is not None:
+                self._client.disconnect()  # the broker is to tell boxes that nobody listens any more
             self._tell()
 
     def _serve(self, sql: sqlite3.Connection) -> None:
@@ -525,7 +525,8 @@ class Receiver:
 
     def _acknowledge(self, *, all_now: bool) -> None:
         """Publish what each box waits for: after the commit, never before."""
-        if not self._connected.is_set():
+        client = self._client
+        if client is None or not self._connected.is_set():
             return
         now = self._clock.now()
         for name, box in self._boxes.items():
@@ -536,7 +537,7 @@ class Receiver:
             payload = wire.watermark(box.epoch, upto, missing)
             properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
             properties.ContentType = wire.JSON_CONTENT
-            self._client.publish(f"{name}/ack", payload, qos=1, retain=True, properties=properties)
+            client.publish(f"{name}/ack", payload, qos=1, retain=True, properties=properties)
             box.ack_due, box.unacked, box.acked_at = False, 0, now
 
     # ---- what is known ----

@@ -20,6 +20,7 @@ from typing import Final, TypeAlias, cast
 
 import numpy as np
 
+from edge_agent.core.settings import CAMERA_ID
 from edge_agent.vision import HEIGHT, LEVELS, WIDTH, Light, References
 
 MAGIC: Final = b"edge-agent view 1\n"
@@ -28,7 +29,7 @@ MAX_LIGHTS: Final = 6
 SUFFIX: Final = ".view"
 _PLANE: Final = WIDTH * HEIGHT
 _COUNTS_BYTES: Final = _PLANE // 8
-_CAMERA_ID: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,47}")
+_CAMERA_ID: Final = re.compile(CAMERA_ID)
 _LIGHT_NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,23}")
 
 Stamp: TypeAlias = tuple[int, int, int] | None

@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import socket
+import sys
 import threading
 from functools import partial
 from pathlib import Path
@@ -601,6 +602,38 @@ def signal_thread(process: int, thread: int, number: signal.Signals) -> None:
 
 
 # ---- views ----
+
+
+LIAR: Final = """
+import dataclasses, sys
+from edge_agent.capture.pipe import pack, parse_assignment
+from edge_agent.core.messages import CameraOpened, PictureTaken
+from edge_agent.clock import SystemClock
+from tests.test_capture import PICTURE
+parse_assignment(sys.stdin.buffer.readline())
+now = SystemClock().now()
+out = sys.stdout.buffer
+out.write(pack(CameraOpened(camera="gate", generation=1, codec="h264", width=640, height=360)))
+for age_s in (600.0, -600.0, 0.5):
+    out.write(pack(dataclasses.replace(PICTURE, camera="gate", generation=1, taken_at=now - age_s, age_s=age_s)))
+out.flush()
+sys.stdin.read()
+"""
+
+
+def test_a_worker_that_dates_a_picture_far_from_now_is_not_believed(
+    pictures: Path, watcher: Watcher, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What a press destroys goes by that date."""
+    liar = tmp_path / "liar"
+    liar.write_text(f"#!/bin/sh\nexec {sys.executable} -c '{LIAR}'\n")
+    liar.chmod(0o700)
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "executable", str(liar))
+        with running(watcher, clip("gate", pictures)):
+            watcher.wait(lambda: bool(watcher.pictures("gate")), within_s=15)
+            assert [picture.age_s for picture in watcher.pictures("gate")] == [0.5]
 
 
 def test_a_view_commissioned_while_the_camera_runs_is_used_from_the_next_picture_on(

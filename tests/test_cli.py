@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -17,6 +19,16 @@ def run(*words: str) -> int:
         return cli.main(list(words))
     except SystemExit as left:
         return left.code if isinstance(left.code, int) else -1
+
+
+def test_no_command_leaves_a_core_dump() -> None:
+    """It would hold pictures that no gate released."""
+    asked = (
+        "import resource, edge_agent.cli as cli\n"
+        "cli.main(['--version'])\n"
+        "assert resource.getrlimit(resource.RLIMIT_CORE) == (0, 0)\n"
+    )
+    subprocess.run([sys.executable, "-c", asked], check=True, timeout=30)
 
 
 def test_without_a_command_it_shows_the_commands_and_fails(

@@ -277,6 +277,7 @@ PLANTED = [
     ),
     ('id = "bridge"', 'id = "gate"', "camera[1].id", "camera[0]"),
     ('id = "bridge"', 'id = "Bridge"', "camera[1].id", "a to z"),
+    ('id = "bridge"', 'id = "-bridge"', "camera[1].id", "at the beginning"),
     ('id = "bridge"', "", "camera[1].id", "nothing"),
     ('name = "Gate"', 'name = ""', "camera[0].name", "1 to 120"),
     ('kind = "rtsp"', 'kind = "rstp"', "camera[0].kind", '"rtsp"?'),

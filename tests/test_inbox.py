@@ -1,9 +1,15 @@
 """The inbox: order is kept, edges are never dropped, of pictures the newest wins."""
 
+import sys
 import threading
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from edge_agent.clock import SystemClock
-from edge_agent.core.messages import SwitchRead, Tick
+from edge_agent.core.messages import Event, LoopRead, PictureTaken, SwitchRead, Tick
 from edge_agent.inbox import Inbox
 from tests.support.build import opened, picture
 
@@ -24,15 +30,35 @@ def test_events_come_out_in_order_and_a_newer_picture_replaces_the_one_that_wait
     first, second, other = picture(taken_at=1.0), picture(taken_at=2.0), picture(camera="b")
     for event in (read(1), first, read(2), other, second, read(3)):
         inbox.post(event)
-    assert drain(inbox) == [read(1), second, read(2), other, read(3)]
+    assert drain(inbox) == [read(1), read(2), other, second, read(3)]
 
 
-def test_a_picture_never_overtakes_the_news_of_its_connection():
+@pytest.mark.parametrize(
+    "news", [opened(generation=2), read(9), LoopRead(camera="gate", closed=False)]
+)
+def test_a_picture_never_overtakes_what_happened_before_it(news: Event):
     inbox = Inbox(SystemClock())
-    old, news, new = picture(generation=1), opened(generation=2), picture(generation=2)
+    old, new = picture(generation=1), picture(generation=2, taken_at=2.0)
     for event in (old, read(1), news, new):
         inbox.post(event)
     assert drain(inbox) == [read(1), news, new]
+
+
+@given(st.lists(st.sampled_from(["a", "b", 1, 2, 3]), max_size=30))
+def test_what_comes_out_is_what_went_in_without_the_pictures_that_were_replaced(steps):
+    inbox = Inbox(SystemClock())
+    went_in = [
+        picture(camera=step, taken_at=float(at)) if isinstance(step, str) else read(step)
+        for at, step in enumerate(steps)
+    ]
+    newest = {event.camera: event for event in went_in if isinstance(event, PictureTaken)}
+    for event in went_in:
+        inbox.post(event)
+    assert drain(inbox) == [
+        event
+        for event in went_in
+        if not isinstance(event, PictureTaken) or event is newest[event.camera]
+    ]
 
 
 def test_a_passed_deadline_is_a_tick():
@@ -67,4 +93,29 @@ def test_closing_wakes_the_taker_and_later_posts_are_ignored():
     assert inbox.take(until=clock.now() + 10) is None
     thread.join()
     inbox.post(read(1))
+    assert inbox.take(until=0.0) is None
+
+
+@pytest.mark.parametrize("line", range(1, 9))
+def test_a_signal_that_closes_it_between_any_two_steps_of_the_taker_is_no_fault(line: int):
+    """A signal handler runs in the owner thread, between two of its lines; here a tracer does."""
+    inbox = Inbox(SystemClock())
+    inbox.post(read(1))
+    steps = 0
+
+    def step(*_: Any) -> Any:
+        nonlocal steps
+        steps += 1
+        if steps == line:
+            inbox.close()
+        return step
+
+    before = sys.gettrace()
+    sys.settrace(lambda frame, *_: step if frame.f_code is Inbox.take.__code__ else None)
+    try:
+        taken = inbox.take(until=0.0)
+    finally:
+        sys.settrace(before)
+    assert taken in (None, read(1))
+    inbox.close()
     assert inbox.take(until=0.0) is None

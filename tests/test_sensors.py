@@ -126,6 +126,17 @@ def test_the_edge_itself_closes_the_shutter_without_a_round(bench):
     assert not bench.shutter.allows("gate")
 
 
+@pytest.mark.parametrize("wire", ["nc", "no"])
+def test_an_edge_of_either_wire_closes_the_shutter_alone(bench, wire):
+    bench.round()
+    bench.shutter.open_for(frozenset({"gate"}), press=0)
+    if wire == "nc":
+        bench.street.cut_switch_wire("nc")
+    else:
+        bench.street.short_switch_wire("no")
+    assert not bench.shutter.allows("gate")
+
+
 def test_a_missed_edge_is_found_by_polling(bench):
     bench.round()
     nc, _ = bench.sensors._switch
@@ -293,6 +304,17 @@ def test_a_pin_lost_while_reading_presses(bench):
     bench.round()
     assert bench.switch().no_closed is None
     assert bench.shutter.presses == 1
+
+
+def test_a_pin_lost_while_reading_is_let_go_and_not_believed_before_it_was_opened_anew(bench):
+    bench.round()
+    bench.street.break_pin(27, OSError(5, "Input/output error"))
+    bench.round()
+    bench.street.mend_pin(27)
+    bench.round(later=29)
+    assert not bench.is_live()
+    bench.round(later=2)
+    assert bench.is_live()
 
 
 def test_a_pin_held_twice_in_this_process_is_named(bench):
@@ -477,15 +499,35 @@ def test_the_thread_tells_a_press_within_a_tenth_of_a_second_and_darkens_the_lam
     assert not sensors._thread.is_alive()
 
 
-def test_a_dead_edge_thread_ends_the_process_closed():
+def test_once_nobody_looks_at_the_switch_nothing_may_leave():
     street, mailbox, shutter = Street(PRIVACY, RUNS), Mailbox(), Shutter()
+    with running(street, mailbox, shutter):
+        mailbox.wait_for(is_live)
+        shutter.open_for(frozenset({"gate"}), press=shutter.presses)
+        assert shutter.allows("gate")
+    assert not shutter.allows("gate")
+
+
+def test_a_dead_edge_thread_ends_the_process_closed():
+    street, shutter = Street(PRIVACY, RUNS), Shutter()
     alive = [True]
-    with running(street, mailbox, shutter, edges_alive=lambda: alive[0]):
+    presses_when_told = []
+
+    class Noting(Mailbox):
+        def post(self, event: Event) -> None:
+            if isinstance(event, Died):
+                presses_when_told.append(shutter.presses)
+            super().post(event)
+
+    mailbox = Noting()
+    with running(street, mailbox, shutter, edges_alive=lambda: alive[0]) as sensors:
         mailbox.wait_for(is_live)
         alive[0] = False
         died = mailbox.wait_for(lambda event: isinstance(event, Died))
+        sensors._thread.join(5)
+        assert not sensors._thread.is_alive(), "it goes on although it has said that it died"
     assert died == Died(part="gpio edges", detail="the pin library's edge thread has ended")
-    assert shutter.presses == 1
+    assert presses_when_told == [1]
     assert sum(isinstance(event, Died) for event in mailbox.events) == 1
 
 

@@ -9,7 +9,7 @@ Not its job: when to ask (watch.py), other pictures than JPEG: no camera sends t
 import re
 import socket
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -29,18 +29,6 @@ from edge_agent.core.messages import Cause
 _DEADLINE_S: Final = 8.0
 _CONNECT_S: Final = 4.0
 _READ_S: Final = 5.0
-
-PRESETS: Final[Mapping[str, str]] = {
-    "hikvision": "/ISAPI/Streaming/channels/{channel}01/picture",
-    # A recorder keeps the cameras behind it under another path (mezz64/pyHik#119).
-    "hikvision-recorder": "/ISAPI/ContentMgmt/StreamingProxy/channels/{channel}01/picture",
-    "dahua": "/cgi-bin/snapshot.cgi?channel={channel}",
-}
-
-
-def snapshot_url(preset: str, host: str, channel: int = 1) -> str:
-    """The snapshot address of a known make; *host* may carry a port. Raises KeyError for an unknown make."""
-    return f"http://{host}{PRESETS[preset].format(channel=channel)}"
 
 
 class Guillotine:

@@ -19,6 +19,7 @@ from edge_agent.config.files import Trouble
 from edge_agent.config.table import LAMP_PIN_LOWEST, PIN_HIGHEST, PINS_TAKEN, Table
 from edge_agent.core.settings import (
     CABLES,
+    CAMERA_ID,
     Camera,
     CameraKind,
     Health,
@@ -44,6 +45,7 @@ _SOCKET_PATH_MAX_BYTES: Final = 107  # sun_path holds 108 with its end mark
 _PEM_MAX_BYTES: Final = 1_000_000  # a bundle of all public authorities has 250 kB
 
 _TOPIC_LEVEL: Final = re.compile(r"[a-z0-9-]{1,48}")
+_CAMERA_ID: Final = re.compile(CAMERA_ID)
 _HOST_NAME: Final = re.compile(
     r"(?=.{1,253}\Z)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*",
     re.IGNORECASE,
@@ -251,8 +253,8 @@ def _pem(table: Table, key: str, label: str, *, what: str) -> str:
 def _camera(table: Table) -> Camera:
     identifier = table.text(
         "id",
-        _TOPIC_LEVEL,
-        allowed="a to z, 0 to 9 and '-', 1 to 48 characters",
+        _CAMERA_ID,
+        allowed="a to z, 0 to 9 and '-', 1 to 48 characters, no '-' at the beginning",
         remedy="a short name that never changes, like gate-north",
     )
     name = table.text(

@@ -2,7 +2,8 @@
 
 Promises: the first reading that is not "closed" breaks continuity at once; the finding (and with it the work order) needs the
 state to last, so that a bounce of a relay is no work order; coming back to normal restores no trust.
-While the loop is open, video is held whatever it shows: in December 2024 the camera streamed, its 50 m cable did not.
+From an open reading to the next closed one, video is held whatever it shows: in December 2024 the camera streamed, its 50 m
+cable did not.
 Not its job: what a picture shows (scene.py), the words of a work order (words.py).
 """
 
@@ -53,6 +54,7 @@ class Loop:
         self.run = run
         self._state = LoopState.UNKNOWN
         self._since = at
+        self._cut = False  # open, and not read as closed since
         self._reported = False
         self._why = ""
 
@@ -63,8 +65,8 @@ class Loop:
 
     @property
     def forbids(self) -> bool:
-        """Video is held, whatever it shows."""
-        return self._state is LoopState.OPEN
+        """Video is held, whatever it shows. A pin that fails while the pair is open mends no cable."""
+        return self._cut
 
     def read(self, event: LoopRead, *, at: float) -> bool:
         """Take a reading; True if it breaks continuity (it was normal, or not known, and is not normal now)."""
@@ -76,6 +78,8 @@ class Loop:
         if after is before:
             return False
         self._state, self._since = after, at
+        if after is not LoopState.UNKNOWN:
+            self._cut = after is LoopState.OPEN
         return after is not LoopState.NORMAL or before is LoopState.OPEN
 
     def view(self, *, at: float) -> LoopView:

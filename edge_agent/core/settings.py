@@ -70,6 +70,10 @@ class CameraKind(Enum):
     CLIP = "clip"
 
 
+# A topic level that is also a file name and a word on the command line.
+CAMERA_ID: Final = "[a-z0-9][a-z0-9-]{0,47}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Camera:
     """One camera.

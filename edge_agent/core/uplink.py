@@ -546,6 +546,7 @@ class Uplink:
 
     def _up(self, event: LinkUp, at: float) -> None:
         self._link, self._since, self._cause, self._up_at = Link.UP, at, "", at
+        self._ticked_at = -math.inf  # what fell due while there was no link is due now
         self._forget_connection()
         self._down = None
         self._max_in_flight = max(1, min(MAX_IN_FLIGHT, event.receive_maximum))

@@ -13,7 +13,7 @@ from typing import Final
 
 from edge_agent.core import gate as gates
 from edge_agent.core import words
-from edge_agent.core.cable import Loop, metres_to_bring
+from edge_agent.core.cable import Loop, LoopState, metres_to_bring
 from edge_agent.core.gate import Gate, Released
 from edge_agent.core.health import SIGNAL_KEYS, Findings
 from edge_agent.core.messages import (
@@ -85,6 +85,7 @@ class Watch:
         self._loop_open_generation: int | None = None
         self._period_s: float | None = None
         self._kept_at: float | None = None
+        self._turn_at = at  # when the next picture is due to be kept
         self._suspended = False
         self._judgement: Judgement | None = None
 
@@ -148,10 +149,17 @@ class Watch:
         return out + self._offer(event, matches=judged.single is Verdict.MATCH, at=at)
 
     def _offer(self, event: PictureTaken, *, matches: bool, at: float) -> list[Command]:
-        # Half a second of grace: key pictures do not come on the dot, and must not each miss their turn by a hair.
-        wanted = self._kept_at is None or event.taken_at - self._kept_at >= self._wanted_s() - 0.5
+        # Turns are counted from turn to turn, not from picture to picture: with a key picture each 2 s, one each 5 s comes
+        # after 6 s and 4 s by turns. Half a second of grace: none shall miss its turn by a hair.
+        wanted_s = self._wanted_s()
+        turn_at = event.taken_at
+        if self._kept_at is not None:
+            turn_at = min(self._turn_at, self._kept_at + wanted_s)
+        wanted = event.taken_at >= turn_at - 0.5
         if wanted and matches and self.gate.is_open:
             self._kept_at = event.taken_at
+            late = turn_at + wanted_s <= event.taken_at  # what was missed is not made up for
+            self._turn_at = (event.taken_at if late else turn_at) + wanted_s
         released = self.gate.offer(event, matches=matches, wanted=wanted, at=at)
         return self._release(released, at=at) + self._pace(at=at)
 
@@ -162,9 +170,10 @@ class Watch:
         out: list[Command] = []
         if self.loop.read(event, at=at):
             out += self._broken(at=at)
-            if self.loop.forbids:
+            if self.loop.state is LoopState.OPEN:
                 generation = self._stream[0] if self._stream is not None else None
                 self._loop_open_generation = generation
+            if self.loop.forbids:
                 out += self._move(gates.Cause.LOOP_FORBIDS, at=at)
         return out + self.timed(at=at)
 
@@ -241,7 +250,7 @@ class Watch:
             period_s = min(self._wanted_s(), CHECK_PERIOD_MAX_S)
         elif self.gate.is_open:
             period_s = VERIFY_PERIOD_S  # the street has been dark: close the first bracket soon
-        elif at - self._broken_at < PATIENT_AFTER_S:
+        elif at - max(self._broken_at, self.gate.since) < PATIENT_AFTER_S:
             period_s = VERIFY_PERIOD_S
         else:
             period_s = PATIENT_PERIOD_S

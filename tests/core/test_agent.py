@@ -2,11 +2,13 @@
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge_agent.core.gate import DOUBT_S
 from edge_agent.core.messages import (
     BoxRead,
     CameraLost,
@@ -41,7 +43,7 @@ from edge_agent.core.messages import (
     SwitchRead,
     Verify,
 )
-from edge_agent.core.settings import SwitchKind
+from edge_agent.core.settings import Settings, SwitchKind
 from tests.support.build import LIVING_ROOM, STREET, opened, picture
 from tests.support.play import LIVE, PRESSED, RELEASED, Play, committed, settings
 
@@ -69,8 +71,8 @@ def press_of(play: Play) -> int:
     return commands[-1].press if commands else 0
 
 
-def live_box(camera: str = "river") -> Play:
-    play = Play.begin()
+def live_box(camera: str = "river", *, chosen: Settings | None = None) -> Play:
+    play = Play.begin(chosen)
     play.go_live()
     play.connect_hub()
     play.post(opened(camera=camera))
@@ -91,6 +93,11 @@ def test_a_box_starts_private_and_reads_no_camera_until_the_switch_says_live():
     play.wait(1.0, switch=LIVE)
     assert len(play.did(StartCameras)) == 1
     assert play.did(ShowLamps)[0] == ShowLamps(lamp=Lamp.PRIVATE)
+
+
+def test_before_the_switch_was_read_every_gate_is_private():
+    cameras: Any = Play.begin().agent.status(at=0.0)["cameras"]
+    assert {camera["gate"] for camera in cameras} == {"private"}
 
 
 def test_a_box_whose_switch_is_pressed_at_the_start_says_so_and_never_starts_a_camera():
@@ -139,9 +146,8 @@ def test_after_the_switch_is_released_each_camera_proves_itself_again():
     assert shutter(play).press == 1
 
 
-def test_what_was_sent_just_before_the_press_is_asked_back():
-    play = live_box()
-    stored = Stored(
+def stored_picture(play: Play) -> Stored:
+    return Stored(
         epoch="e1",
         seq=7,
         kind="snapshot",
@@ -154,7 +160,14 @@ def test_what_was_sent_just_before_the_press_is_asked_back():
         data=b"{}",
         jpeg=b"street",
     )
+
+
+def test_what_was_sent_just_before_the_press_is_asked_back():
+    chosen = settings()
+    play = live_box(chosen=replace(chosen, privacy=replace(chosen.privacy, purge_s=12.0)))
+    stored = replace(stored_picture(play), at=play.now - 2.0)
     old = replace(stored, seq=6, boot="boot-0")  # of before the last restart
+    early = replace(stored, seq=5, at=play.now - 12.1)
     play.post(committed(last_seq=7, depth=2))
     asked = play.did(Fetch)
     sent: list[Send] = []
@@ -162,7 +175,9 @@ def test_what_was_sent_just_before_the_press_is_asked_back():
         fetch = asked.pop(0)
         assert isinstance(fetch, Fetch)
         wanted = (
-            (old, stored) if fetch.camera == "river" and fetch.lane is Lane.LIVE_PICTURES else ()
+            (early, old, stored)
+            if fetch.camera == "river" and fetch.lane is Lane.LIVE_PICTURES
+            else ()
         )
         for command in play.post(Fetched(fetch=fetch, records=wanted, end=True)):
             if isinstance(command, Fetch):
@@ -174,6 +189,9 @@ def test_what_was_sent_just_before_the_press_is_asked_back():
     withdraw = [r for r in play.records if r.kind == "privacy.withdraw"]
     assert [r.data["pictures"] for r in withdraw] == [[{"epoch": "e1", "seq": "7"}]]
     assert withdraw[0].rank is Rank.AUDIT
+    play.wait(4.0, switch=RELEASED)
+    play.post(replace(PRESSED, press=2))
+    assert len([r for r in play.records if r.kind == "privacy.withdraw"]) == 1, "asked back once"
 
 
 def test_one_camera_at_home_does_not_hold_the_other():
@@ -206,6 +224,30 @@ def test_a_silent_sensor_thread_makes_the_box_private():
     assert shutter(play).cameras == frozenset()
     opened_keys = [r.data["key"] for r in play.records if r.kind == "finding.opened"]
     assert "privacy_unreadable" in opened_keys
+
+
+def test_once_the_box_is_private_by_silence_no_picture_is_asked_for_or_handed_on():
+    """No press was counted, so nothing but the agent's own word stops the uplink."""
+    play = live_box()
+    play.post(committed(last_seq=9, depth=9))
+    asked = [c for c in play.did(Fetch) if c.lane is Lane.LIVE_PICTURES]
+    assert asked
+    play.wait(5.0)
+    before = len(play.done)
+    play.post(Fetched(fetch=asked[-1], records=(stored_picture(play),), end=False))
+    play.post(committed(last_seq=20, depth=20))
+    play.wait(30.0)
+    after = [command for _, command in play.done[before:]]
+    assert [c for c in after if isinstance(c, Fetch) and c.camera is not None] == []
+    assert [c for c in after if isinstance(c, Send) and c.message.picture_of] == []
+
+
+def test_a_street_that_is_not_proven_any_more_closes_without_any_event():
+    play = live_box()
+    assert shutter(play).cameras == {"river"}
+    play.wait(DOUBT_S + 1.0, switch=LIVE)
+    assert shutter(play).cameras == frozenset()
+    assert "gate open -> held id=river cause=cannot-tell-for-too-long" in play.said
 
 
 def test_without_a_switch_the_hub_is_told():
@@ -316,6 +358,27 @@ def test_the_state_of_each_camera_is_retained_with_a_notice_for_the_portal():
     states = [c.message for c in play.did(Send) if "/camera/" in c.message.topic]
     assert {m.topic.rsplit("/", 1)[1] for m in states} <= {"gate", "river"}
     assert all(m.retain for m in states)
+    play.post(PRESSED)
+    now = [c.message for c in play.did(Send) if "/camera/" in c.message.topic][-1]
+    assert json.loads(now.payload)["signal"] == "off"
+
+
+def notice(play: Play) -> str:
+    """What the portal is told of the river camera."""
+    play.connect_hub()
+    states = [c.message for c in play.did(Send) if c.message.topic.endswith("/river")]
+    return str(json.loads(states[-1].payload)["notice"]["en"])
+
+
+def test_the_portal_is_told_that_residents_switched_it_off_only_if_they_did():
+    starting, pressed, silent = Play.begin(), Play.begin(), Play.begin()
+    for play in (starting, pressed, silent):
+        play.wait(2.0, switch=PRESSED if play is pressed else LIVE)
+        play.post(PRESSED if play is pressed else LIVE)
+    silent.wait(4.0)
+    for play in (starting, pressed, silent):
+        play.wait(1.0, switch=PRESSED if play is pressed else None)
+    assert notice(pressed) not in {notice(starting), notice(silent)}
 
 
 def test_status_names_every_camera_and_never_holds_a_picture():

@@ -64,6 +64,17 @@ def test_a_pin_that_cannot_be_read_breaks_continuity_and_is_named():
     assert loop.read(read(False), at=2.0) is True
 
 
+def test_a_pin_that_fails_while_the_pair_is_open_mends_no_cable():
+    loop = normal_loop()
+    loop.read(read(False), at=1.0)
+    loop.view(at=5.0)
+    assert loop.read(read(None, "GPIO20 busy"), at=6.0) is True
+    assert loop.forbids
+    assert loop.view(at=60.0).finding is FindingKey.CABLE_OPEN
+    loop.read(read(True), at=61.0)
+    assert not loop.forbids
+
+
 def test_the_same_reading_again_is_no_news():
     loop = normal_loop()
     loop.read(read(False), at=1.0)
@@ -95,9 +106,11 @@ def test_the_evidence_is_what_a_work_order_needs():
 def test_every_departure_from_normal_is_told_at_once(readings):
     loop = Loop(RUN, at=0.0)
     before: bool | None = None
+    cut = False
     for at, closed in enumerate(readings):
         broke = loop.read(read(closed), at=float(at))
         if closed is not True and closed != before:
             assert broke
-        assert loop.forbids == (closed is False)
+        cut = cut if closed is None else not closed
+        assert loop.forbids == cut
         before = closed

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from edge_agent.core.gate import BRACKET_S, DOUBT_S, TABLE, Cause, Gate, Released, State
 from tests.support.build import picture
 
-ANY_CAUSE = st.sampled_from(Cause)
+# What leads to an open gate comes often, or hardly any life would ever see one.
+ANY_CAUSE = st.sampled_from([Cause.SIGNAL_BACK, Cause.PROVEN] * 5 + list(Cause))
 
 
 def opened(*, at: float = 0.0) -> Gate:
@@ -26,6 +27,18 @@ def test_only_proof_opens_and_only_from_held():
         (s, c) for (s, c), after in TABLE.items() if after is State.OPEN and s is not State.OPEN
     }
     assert opening == {(State.HELD, Cause.PROVEN)}
+
+
+def test_an_open_gate_bears_nothing_but_proof_and_doubt():
+    assert {c for c in Cause if TABLE[State.OPEN, c] is State.OPEN} == {Cause.PROVEN, Cause.DOUBT}
+
+
+def test_a_picture_shown_to_a_gate_that_is_not_open_never_leaves():
+    gate = Gate("gate", at=0.0)
+    gate.move(Cause.SIGNAL_BACK, at=1.0)
+    gate.offer(picture(taken_at=1.0), matches=True, wanted=True, at=1.0)
+    gate.move(Cause.PROVEN, at=2.0)
+    assert gate.offer(picture(taken_at=3.0), matches=True, wanted=True, at=3.0) is None
 
 
 def test_only_the_switch_ends_private():

@@ -60,7 +60,17 @@ def test_anything_else_is_private_at_once_and_for_three_more_seconds(
 
 def test_a_press_that_only_the_sensor_thread_saw_still_restarts_the_three_seconds():
     switch = live_switch()
-    assert switch.read(read(True, False, press=1), at=10.0).private
+    at = LIVE_AFTER_S + 0.5
+    assert switch.read(read(True, False, press=1), at=at).private
+    held_live(switch, since=at + 0.5, until=at + LIVE_AFTER_S, press=1)
+    assert not switch.view(at=at + LIVE_AFTER_S).private
+
+
+def test_a_silence_that_nobody_asked_about_still_restarts_the_three_seconds():
+    switch = live_switch()
+    at = LIVE_AFTER_S + SILENT_AFTER_S
+    assert switch.read(read(True, False), at=at).private
+    assert switch.view(at=at + LIVE_AFTER_S - 0.1).private
 
 
 def test_silence_of_the_sensors_is_private():
@@ -106,7 +116,12 @@ def test_the_deadline_is_never_in_the_past():
 
 @given(
     st.lists(
-        st.tuples(CONTACT, CONTACT, st.integers(0, 3), st.floats(0.01, 4.0)),
+        # Mostly live and soon, or hardly any life would ever become live.
+        st.one_of(
+            st.tuples(st.just(True), st.just(False), st.just(0), st.floats(0.5, 2.9)),
+            st.tuples(st.just(True), st.just(False), st.integers(0, 1), st.floats(0.5, 3.5)),
+            st.tuples(CONTACT, CONTACT, st.integers(0, 3), st.floats(0.01, 4.0)),
+        ),
         min_size=1,
         max_size=60,
     )

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from edge_agent.core import uplink as module
@@ -436,6 +436,14 @@ STEPS = st.lists(
 @pytest.mark.parametrize("mode", list(Settlement))
 @settings(max_examples=100)
 @given(steps=STEPS)
+@example(
+    steps=[
+        *[("records", 0)] * 27,
+        ("journal_answers", 2),
+        ("broker_answers", 49),
+        ("time_passes", 41),
+    ]
+)
 def test_whatever_happens_nothing_is_settled_without_a_word_and_nothing_is_lost(
     mode: Settlement, steps: list[tuple[str, int]]
 ) -> None:
@@ -1025,6 +1033,20 @@ def test_going_back_for_one_does_not_send_the_others_twice() -> None:
     assert carried == [1, 2, 3, 4, 1]
 
 
+def test_what_falls_due_while_the_link_is_down_is_tried_when_it_is_back() -> None:
+    street = waiting_street()
+    (ticket,) = street.flying
+    street.deliver(ticket, 0x99, arrives=False)
+    street.lose()
+    street.pass_time(module.REFUSED_S * 2)
+    street.go_up()
+    street.work()
+    assert len(street.outbox.kept) == 3
+    street.pass_time(1)
+    street.work()
+    assert not street.outbox.kept
+
+
 # ---- the hub's word ----
 
 
@@ -1037,6 +1059,17 @@ def test_a_puback_alone_settles_nothing_by_the_watermark() -> None:
     assert not street.outbox.kept
     assert street.uplink.status().awaiting == 0
     assert street.uplink.status().settled_upto == 3
+
+
+def test_what_the_hub_did_not_acknowledge_goes_again_after_a_reconnect() -> None:
+    street = waiting_street(Settlement.WATERMARK)
+    street.work()
+    street.hub.clear()
+    street.lose()
+    street.sent.clear()
+    street.connect()
+    street.work()
+    assert [len(seqs_of(message)) for message in street.sent] == [3]
 
 
 def test_a_watermark_faster_than_the_puback_leaves_nothing_to_wait_for() -> None:

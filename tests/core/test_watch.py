@@ -149,10 +149,14 @@ def test_with_a_loop_the_picture_does_not_matter():
     street = open_street(run=RUN)
     before = len(street.released)
     street.loop(closed=False)
-    assert street.watch.gate.state is State.HELD
+    assert (street.watch.gate.state, street.watch.gate.cause) == (
+        State.HELD,
+        gates.Cause.LOOP_FORBIDS,
+    )
     street.lose()
     street.wait(60.0)
     street.connect()
+    street.loop(closed=None)
     street.show(STREET, 50)
     assert len(street.released) == before
     assert street.found(FindingKey.CABLE_OPEN) == ["finding.opened"]
@@ -174,6 +178,17 @@ def test_a_loop_that_opens_under_a_running_picture_is_no_theft_but_holds():
     assert len(street.released) == before
     assert street.found(FindingKey.CABLE_CAMERA_TAKEN) == []
     assert street.watch.cable == "open"
+
+
+def test_a_loop_that_cannot_be_read_any_more_asks_for_proof_again():
+    street = open_street(run=RUN)
+    before = len(street.released)
+    street.loop(closed=None)
+    assert street.watch.gate.state is State.HELD
+    street.show(STREET, 3)
+    assert len(street.released) == before
+    street.show(STREET, 5)
+    assert len(street.released) > before
 
 
 def test_the_work_order_is_kept_for_good_and_says_what_to_bring():
@@ -228,6 +243,33 @@ def test_doubt_expires_without_any_picture_too():
     due = street.watch.deadline(at=street.at)
     street.wait(due - street.at)
     assert street.watch.gate.state is State.HELD
+    street.show(STREET)
+    assert street.watch.gate.state is State.HELD, "what matched before the pause is no proof now"
+
+
+def test_pictures_after_a_loss_prove_themselves_again_even_without_news_of_a_connection():
+    street = open_street()
+    street.lose()
+    street.show(STREET)
+    assert street.watch.gate.state is State.HELD
+
+
+def test_a_view_that_was_lost_after_hours_is_looked_for_as_often_as_a_new_one():
+    street = open_street()
+    street.show(STREET, int(PATIENT_AFTER_S / 5) + 10, every_s=5.0)
+    street.show(LIVING_ROOM)
+    assert street.watch.gate.state is State.HELD
+    assert street.period_s == 2.0
+
+
+def test_after_darkness_the_first_bracket_is_closed_soon():
+    street = Street(period_s=60.0)
+    street.connect()
+    while not street.watch.gate.is_open:
+        street.show(STREET)
+    assert (street.released, street.period_s) == ([], 2.0)
+    street.show(STREET)
+    assert (len(street.released), street.period_s) == (1, 20.0)
 
 
 def test_pictures_leave_at_their_period_although_the_view_is_checked_more_often():
@@ -245,6 +287,23 @@ def test_a_fast_period_is_kept_to():
     before = len(street.released)
     street.show(STREET, 100, every_s=5.0)
     assert len(street.released) - before >= 99
+
+
+def test_key_pictures_that_come_off_the_beat_cost_no_picture():
+    # A key picture each 2 s, one asked for each 5 s: the worker's come after 6 s and 4 s by turns, and each is wanted.
+    street = open_street(period_s=5.0)
+    before = len(street.released)
+    for step in (6.0, 4.0) * 6:
+        street.show(STREET, count=1, every_s=step)
+    assert len(street.released) >= before + 11
+
+
+def test_a_camera_that_paused_makes_up_for_nothing():
+    street = open_street(period_s=5.0)
+    street.show(STREET, count=1, every_s=40.0)
+    before = len(street.released)
+    street.show(STREET, count=10, every_s=1.0)
+    assert len(street.released) <= before + 2
 
 
 def test_suspended_by_the_city_the_street_stays_covered_sparsely():
@@ -343,7 +402,7 @@ def test_no_life_of_a_camera_releases_a_room_or_anything_while_the_loop_is_open_
                 connected = True
                 street.connect()
             case "open" | "close" | "unread" if has_loop:
-                loop_open = step == "open"
+                loop_open = step == "open" or (loop_open and step == "unread")
                 street.loop(closed={"open": False, "close": True, "unread": None}[step])
             case "press" | "release":
                 private, connected = step == "press", False
