@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from edge_agent import __version__
-from edge_agent.box import Box, Watchdog, notify
+from edge_agent.box import Box, Watchdog, clock_read, notify
 from edge_agent.cameras import Cameras
 from edge_agent.clock import Clock, SystemClock
 from edge_agent.config import ConfigError, load, read_secret
@@ -130,6 +130,7 @@ class App:
             About(version=__version__, boot=clock.boot),
             random=self._chance,
             at=clock.now(),
+            clock=clock_read(clock),
             policy=self._spool.recall(_POLICY),
         )
         self._link = stack.enter_context(
@@ -260,7 +261,8 @@ def _say(command: Say) -> None:
         Level.WARNING: logging.WARNING,
         Level.ERROR: logging.ERROR,
     }
-    log.log(levels[command.level], "%s", command.text)
+    # One line, whatever a camera or a broker put into its answer: nobody forges a line of this log.
+    log.log(levels[command.level], "%s", " ".join(command.text.split()))
 
 
 class _JournaldFormatter(logging.Formatter):

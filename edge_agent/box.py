@@ -63,6 +63,7 @@ class Box:
         self._clock = clock
         self._sysfs = sysfs
         self._process = psutil.Process()
+        self._mute = False  # whether the last reading failed: said once
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="box", daemon=True)
 
@@ -77,20 +78,27 @@ class Box:
 
     def _run(self) -> None:
         try:
-            self._post(self._clock_read())
+            self._post(clock_read(self._clock))
             psutil.cpu_percent()  # psutil counts from this thread's last call
             wait_s = _FIRST_S
             while not self._stop.wait(wait_s):
-                self._post(self._clock_read())
-                self._post(self._box_read())
+                self._post(clock_read(self._clock))
+                self._report()
                 wait_s = EVERY_S
         except Exception as error:  # noqa: BLE001 - the top of a thread: nothing may end it in silence
             self._post(Died(part="box", detail=f"{type(error).__name__}: {error}"))
 
-    def _clock_read(self) -> ClockRead:
-        trusted = self._clock.trusted()
-        source = "kernel: synchronised" if trusted else "kernel: not synchronised"
-        return ClockRead(wall_s=self._clock.wall(), trusted=trusted, source=source)
+    def _report(self) -> None:
+        """One reading; a kernel that answers oddly costs the reading, not the agent."""
+        try:
+            read = self._box_read()
+        except (psutil.Error, OSError, ValueError, RuntimeError) as error:
+            if not self._mute:
+                log.warning("box cannot be read %s: %s", type(error).__name__, error)
+            self._mute = True
+            return
+        self._mute = False
+        self._post(read)
 
     def _box_read(self) -> BoxRead:
         memory = psutil.virtual_memory()
@@ -117,6 +125,13 @@ class Box:
         except OSError:  # not there yet, or the card is dying: the journal says so in its own words
             return None, None
         return usage.free, usage.percent
+
+
+def clock_read(clock: Clock) -> ClockRead:
+    """Wall time now, and who vouches for it."""
+    trusted = clock.trusted()
+    source = "kernel: synchronised" if trusted else "kernel: not synchronised"
+    return ClockRead(wall_s=clock.wall(), trusted=trusted, source=source)
 
 
 def cpu_celsius(sysfs: Path) -> float | None:

@@ -13,11 +13,11 @@ Not its job: when to connect, what to send, what a message means (core/uplink.py
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 import os
 import select
 import socket
 import ssl
+import struct
 import threading
 from collections import deque
 from dataclasses import dataclass, field
@@ -47,6 +47,7 @@ from edge_agent.core.messages import (
     NotSent,
     Send,
 )
+from edge_agent.core.settings import is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -124,14 +125,9 @@ class _Context(ssl.SSLContext):
             self.last = None
 
 
-def is_loopback(host: str) -> bool:
-    """Whether *host* is this machine by its very name; nothing is looked up."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+_THROW_AWAY: Final = struct.pack(
+    "ii", 1, 0
+)  # SO_LINGER of no time: close() sends a reset and drops its buffer
 
 
 class HubLink:
@@ -178,6 +174,7 @@ class HubLink:
         self._refused: tuple[str, ...] = ()
         self._limits = (DEFAULT_RECEIVE_MAXIMUM, -1)
         self._outgoing: deque[Send] = deque()
+        self._picture_press: int | None = None  # presses when the picture under way was handed over
         self._tickets: dict[int, int] = {}  # mid -> ticket
         self._thread = threading.Thread(target=self._live, name="hub-link", daemon=True)
 
@@ -416,8 +413,36 @@ class HubLink:
 
     def _send_waiting(self) -> None:
         """Hand over one after the other, each only when the one before has left this process."""
+        self._sweep()
+        if self._is_leaving_after_a_press():
+            detail = "hung up: a picture was on its way when the privacy switch was pressed"
+            self._lose(
+                LinkDown(key=FindingKey.HUB_UNREACHABLE, detail=detail, local=True), at_once=True
+            )
+            return
         while self._outgoing and self._client is not None and not self._client.want_write():
             self._publish(self._client, self._outgoing.popleft())
+
+    def _sweep(self) -> None:
+        """Give back what waits and may not leave now, although the line is stuck: in a minute it might be allowed again.
+
+        Rounds come at least each second and a switch needs 3 s to read live, so no picture outlives a press in here.
+        """
+        stays: deque[Send] = deque()
+        for job in self._outgoing:
+            camera = job.message.picture_of
+            if camera is None or self._shutter.allows(camera):
+                stays.append(job)
+            else:
+                self._post(NotSent(ticket=job.ticket))
+        self._outgoing = stays
+
+    def _is_leaving_after_a_press(self) -> bool:
+        """Part of a picture is out, the rest is here, and somebody pressed in between: nobody shall get the rest."""
+        if self._client is None or not self._client.want_write():
+            self._picture_press = None
+            return False
+        return self._picture_press is not None and self._picture_press != self._shutter.presses
 
     def _digest(self, client: Client, heard: _Heard) -> None:
         if heard.connack is not None and self._phase is _Phase.GREETING:
@@ -514,9 +539,12 @@ class HubLink:
 
     def _publish(self, client: Client, job: Send) -> None:
         camera = job.message.picture_of
+        # Counted before it is asked: a press in between is then seen as one that came after.
+        press = self._shutter.presses
         if camera is not None and not self._shutter.allows(camera):
             self._post(NotSent(ticket=job.ticket))
             return
+        self._picture_press = None if camera is None else press
         mid = self._hand_over(client, job.message)
         if mid < 0:
             self._post(NotSent(ticket=job.ticket))
@@ -568,12 +596,15 @@ class HubLink:
         detail = f"{self._where()} takes connections, but says nothing for {GREETING_S:.0f} s"
         self._lose(LinkDown(key=FindingKey.HUB_UNREACHABLE, detail=detail))
 
-    def _lose(self, down: LinkDown) -> None:
-        self._drop()
+    def _lose(self, down: LinkDown, *, at_once: bool = False) -> None:
+        self._drop(at_once=at_once)
         self._post(down)
 
-    def _drop(self) -> None:
-        """Forget the connection; without a DISCONNECT the broker publishes the Will."""
+    def _drop(self, *, at_once: bool = False) -> None:
+        """Forget the connection; without a DISCONNECT the broker publishes the Will.
+
+        *at_once*: what the kernel still holds for this connection is thrown away too.
+        """
         client, self._client = self._client, None
         self._phase = _Phase.IDLE
         self._outgoing.clear()
@@ -583,6 +614,8 @@ class HubLink:
             found = client.socket()
             if isinstance(found, socket.socket):
                 with contextlib.suppress(OSError):
+                    if at_once:
+                        found.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _THROW_AWAY)
                     found.close()
 
     def _where(self) -> str:

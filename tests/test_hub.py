@@ -35,8 +35,8 @@ from edge_agent.core.messages import (
     NotSent,
     Send,
 )
-from edge_agent.core.settings import Hub, Identity, SecretRef, Tls
-from edge_agent.hub import HubLink, is_loopback
+from edge_agent.core.settings import Hub, Identity, SecretRef, Tls, is_loopback
+from edge_agent.hub import HubLink
 from edge_agent.shutter import Shutter
 from tests.support.broker import free_port, mosquitto, needs_mosquitto, wait_for
 
@@ -356,8 +356,9 @@ def test_a_picture_leaves_only_while_the_shutter_is_open() -> None:
     ]
 
 
-def test_a_press_stops_pictures_that_wait_behind_a_slow_line() -> None:
-    """The broker stops reading; of twenty pictures handed over, only those in the kernel's hands can still leave."""
+@contextmanager
+def stuck_with_pictures() -> Iterator[tuple[Story, Script]]:
+    """The broker stops reading after the first of twenty pictures; another is half way out, the others wait behind it."""
     stall, go_on = threading.Event(), threading.Event()
 
     def slow(topic: str) -> int | None:
@@ -377,11 +378,46 @@ def test_a_press_stops_pictures_that_wait_behind_a_slow_line() -> None:
             )
             told.link.send(Send(ticket=ticket, message=message))
         assert stall.wait(20)
-        told.shutter.press()
+        clock = SystemClock()
+        patience = clock.now() + 20
+        while not (told.link._client and told.link._client.want_write()):
+            assert clock.now() < patience
+            threading.Event().wait(0.01)
+        yield told, script
         go_on.set()
-        events = [told.next() for _ in range(20)]
-        stopped = [event for event in events if isinstance(event, NotSent)]
-        assert len(stopped) >= 15
+
+
+def test_a_press_stops_pictures_that_wait_behind_a_slow_line() -> None:
+    """Those that wait go back; of the one that is half way out, nobody gets the rest."""
+    with stuck_with_pictures() as (told, script):
+        told.shutter.press()
+        events = [told.next()]
+        while not isinstance(events[-1], LinkDown):
+            events.append(told.next())
+        assert len(events) - 1 >= 10
+        assert all(isinstance(event, NotSent) for event in events[:-1])
+        assert "privacy switch" in events[-1].detail
+        assert len([topic for topic in script.topics if "snapshot" in topic]) == 1
+
+
+def test_a_picture_that_waited_through_a_press_does_not_leave_after_it() -> None:
+    """Though the line is stuck, what waits is given back before the switch could be live again."""
+    with stuck_with_pictures() as (told, _):
+        told.shutter.press()
+        first = told.next()
+        told.shutter.open_for(frozenset({"gate"}), press=1)
+        given_back = [first]
+        while not isinstance(given_back[-1], LinkDown):
+            given_back.append(told.next())
+        assert isinstance(first, NotSent)
+        assert len(given_back) - 1 >= 10
+
+
+def test_a_gate_that_closes_while_the_line_is_stuck_takes_its_waiting_pictures_back() -> None:
+    with stuck_with_pictures() as (told, _):
+        told.shutter.open_for(frozenset(), press=0)
+        given_back = [told.next() for _ in range(10)]
+        assert all(isinstance(event, NotSent) for event in given_back)
 
 
 def test_without_a_connection_nothing_is_sent_and_the_sender_is_told() -> None:

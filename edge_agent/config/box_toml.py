@@ -34,6 +34,7 @@ from edge_agent.core.settings import (
     SparePair,
     SwitchKind,
     Tls,
+    is_loopback,
 )
 
 if TYPE_CHECKING:
@@ -172,7 +173,7 @@ def _tls(table: Table, host: str) -> Tls | None:
         if table.has(key)
     ]
     if not given:
-        if host and not _is_loopback(host):
+        if host and not is_loopback(host):
             table.fault(
                 "ca_file",
                 found="neither ca_file nor certificate_file nor key_file",
@@ -667,13 +668,6 @@ def _is_host(text: str) -> bool:
         # All digits and dots, but no address: a mistyped one, not a name.
         return bool(_HOST_NAME.fullmatch(text)) and not re.fullmatch(r"[\d.]+", text)
     return True
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host.lower() == "localhost"
 
 
 def summary(path: str, settings: Settings) -> str:

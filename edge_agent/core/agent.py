@@ -107,8 +107,10 @@ class Agent:
         *,
         random: Callable[[], float],
         at: float,
+        clock: ClockRead,
         policy: bytes | None = None,
     ) -> None:
+        """*clock*: wall time now, or a remembered suspension could not be told from one that is over."""
         self._settings = settings
         self._about = about
         self._started_at = at
@@ -137,7 +139,7 @@ class Agent:
         self._remembered_policy = policy
         self._policy: wire.Policy | None = None
         self._suspended = False
-        self._clock = ClockRead(wall_s=0.0, trusted=False, source="not read yet")
+        self._clock = clock
         self._clock_at = at
         self._journal: Committed | None = None
         self._box: BoxRead | None = None

@@ -208,7 +208,9 @@ class Gate:
         if self._state is not State.OPEN or picture.camera != self._camera or not matches:
             return None
         self._matched_at = at
-        if wanted:
+        if (
+            wanted and picture.taken_at >= self._since
+        ):  # not the one that opened it: it was taken before
             self._waiting = picture
         if waited is None or waited.generation != picture.generation:
             return None

@@ -6,6 +6,7 @@ Not its job: reading files. Paths are absolute strings, secrets are read where t
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Final
@@ -46,6 +47,14 @@ class Tls:
     ca_file: str
     certificate_file: str
     key: SecretRef
+
+
+def is_loopback(host: str) -> bool:
+    """Whether *host* is this machine by its very name; nothing is looked up."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

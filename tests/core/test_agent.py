@@ -45,7 +45,7 @@ from edge_agent.core.messages import (
 )
 from edge_agent.core.settings import Settings, SwitchKind
 from tests.support.build import LIVING_ROOM, STREET, opened, picture
-from tests.support.play import LIVE, PRESSED, RELEASED, Play, committed, settings
+from tests.support.play import LIVE, PRESSED, RELEASED, WALL_S, Play, committed, settings
 
 
 def show(
@@ -418,6 +418,19 @@ def test_a_remembered_suspension_holds_from_the_first_second():
     assert play.status()["suspended"] is True
     play.wait(10.0, switch=LIVE)
     assert play.did(Connect) == []
+
+
+def test_a_suspension_that_ended_while_the_box_was_off_is_not_told_again():
+    play = Play.begin(policy=policy(3, WALL_S - 60.0).claims)
+    play.wait(10.0, switch=LIVE)
+    assert play.status()["suspended"] is False
+    assert not any(r.kind.startswith("hub.") for r in play.records)
+    assert len(play.did(Connect)) == 1
+
+
+def test_a_box_without_a_clock_holds_to_a_suspension_it_remembers():
+    play = Play.begin(policy=policy(3, WALL_S).claims, wall_s=0.0)
+    assert play.status()["suspended"] is True
 
 
 HOSTILE = st.one_of(

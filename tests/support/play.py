@@ -32,6 +32,8 @@ from edge_agent.core.settings import (
 
 C = TypeVar("C")
 
+WALL_S = 1_800_000_000.0  # January 2027
+
 IDENTITY = Identity(kelurahan="kuningan", rw="03", rt="07", box="box-1")
 GATE = Camera(
     id="gate", name="Gapura", kind=CameraKind.RTSP, source="rtsp://10.0.0.9/1", period_s=5.0
@@ -64,10 +66,15 @@ class Play:
     done: list[tuple[float, Command]] = field(default_factory=list)
 
     @classmethod
-    def begin(cls, chosen: Settings | None = None, *, policy: bytes | None = None) -> "Play":
+    def begin(
+        cls, chosen: Settings | None = None, *, policy: bytes | None = None, wall_s: float = WALL_S
+    ) -> "Play":
         """A box that has just started."""
         about = About(version="1.0", boot="boot-1")
-        agent = Agent(chosen or settings(), about, random=lambda: 0.5, at=0.0, policy=policy)
+        clock = ClockRead(wall_s=wall_s, trusted=wall_s > 0, source="test")
+        agent = Agent(
+            chosen or settings(), about, random=lambda: 0.5, at=0.0, clock=clock, policy=policy
+        )
         play = cls(agent)
         play._note(agent.start(at=0.0))
         return play
