@@ -380,8 +380,10 @@ def stuck_with_pictures() -> Iterator[tuple[Story, Script]]:
         assert stall.wait(20)
         clock = SystemClock()
         patience = clock.now() + 20
-        while not (told.link._client and told.link._client.want_write()):
+        stuck = 0  # looks in a row at which part of a picture was still here: the kernel's buffers are full
+        while stuck < 30:
             assert clock.now() < patience
+            stuck = stuck + 1 if told.link._client and told.link._client.want_write() else 0
             threading.Event().wait(0.01)
         yield told, script
         go_on.set()
