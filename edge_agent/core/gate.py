@@ -180,6 +180,11 @@ class Gate:
         """Whether pictures may leave."""
         return self._state is State.OPEN
 
+    @property
+    def waiting_from(self) -> float | None:
+        """When the picture was taken that waits for its closing match; None = none waits."""
+        return None if self._waiting is None else self._waiting.taken_at
+
     def move(self, cause: Cause, *, at: float) -> Moved | None:
         """Apply *cause*; what waits in memory is destroyed unless the gate stays open. None = no change of state."""
         before = self._state

@@ -156,11 +156,11 @@ class Watch:
         if self._kept_at is not None:
             turn_at = min(self._turn_at, self._kept_at + wanted_s)
         wanted = event.taken_at >= turn_at - 0.5
-        if wanted and matches and self.gate.is_open:
+        released = self.gate.offer(event, matches=matches, wanted=wanted, at=at)
+        if self.gate.waiting_from == event.taken_at:
             self._kept_at = event.taken_at
             late = turn_at + wanted_s <= event.taken_at  # what was missed is not made up for
             self._turn_at = (event.taken_at if late else turn_at) + wanted_s
-        released = self.gate.offer(event, matches=matches, wanted=wanted, at=at)
         return self._release(released, at=at) + self._pace(at=at)
 
     def loop_read(self, event: LoopRead, *, at: float) -> list[Command]:
