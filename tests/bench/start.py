@@ -2,8 +2,9 @@
 
     python -m tests.bench.start [--rounds 5] [--json]
 
-A real box: one RTSP camera (1080p25 H.264, digest login, a key picture each 2 s) that has been serving for a while, its view
-commissioned, nobody at the hub. The switch is "none": with a switch the secretary's 3 s rule is the same.
+A real box: one RTSP camera (1080p25 H.264, digest login, a key picture each 2 s) that has been serving its recorder for a
+while, its view commissioned, nobody at the hub. The recorder is an ffmpeg that copies the stream: without another viewer the
+server of these tests answers each DESCRIBE only after the next key picture, up to 2 s later, as no camera does. The switch is "none": with a switch the secretary's 3 s rule is the same.
 - first record: seen in a copy of the journal's files, so it had been committed; looked for each 20 ms;
 - first picture: as the agent's own status tells when the gate let it go (it says so to 0.1 s).
 Each round begins with an empty journal. The last line is one JSON object with the worst of all rounds.
@@ -12,15 +13,18 @@ Each round begins with an empty journal. The last line is one JSON object with t
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
+from urllib.parse import quote
 
 from edge_agent.commission import commission_from_files
 from edge_agent.vision import References
@@ -29,9 +33,40 @@ from tests.support.film import Film, film, stills, street
 from tests.support.rig import Box, CameraOf, await_that, committed
 from tests.support.rtsp_camera import rtsp_server
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 FILM: Final = Film(seconds=12, gop=50, preset="veryfast")
 LOGIN: Final = ("agent", "start 7 & 8")
 PERIOD_S: Final = 5.0
+
+
+@contextlib.contextmanager
+def recorder(url: str) -> Iterator[None]:
+    """A recorder that watches all the time."""
+    viewer = subprocess.Popen(
+        [
+            "ffmpeg",
+            "-nostdin",
+            "-loglevel",
+            "quiet",
+            "-rtsp_transport",
+            "tcp",
+            "-i",
+            url,
+            "-c",
+            "copy",
+            "-f",
+            "null",
+            "-",
+        ],
+        stdin=subprocess.DEVNULL,
+    )
+    try:
+        yield
+    finally:
+        viewer.kill()
+        viewer.wait(10)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +122,8 @@ def main() -> int:
     starts = []
     with (
         tempfile.TemporaryDirectory(prefix="bench-start-") as name,
-        rtsp_server({"/main": clip}, user=LOGIN[0], password=LOGIN[1]) as server,
+        rtsp_server({"/main": clip}, user=LOGIN[0], password=LOGIN[1], shared=True) as server,
+        recorder(f"rtsp://{LOGIN[0]}:{quote(LOGIN[1], safe='')}@127.0.0.1:{server.port}/main"),
     ):
         folder = Path(name)
         seen = stills(clip, folder / "stills", count=12)

@@ -77,10 +77,14 @@ def rtsp_server(
     password: str = "",
     basic: bool = False,
     port: int = 0,
+    shared: bool = False,
 ) -> Iterator[RtspServer]:
-    """Serve *mounts* on loopback; ended by its own process id."""
+    """Serve *mounts* on loopback; ended by its own process id.
+
+    *shared*: one encoder for all viewers, as in a camera. Else each viewer has its own, and waits for its first key picture.
+    """
     wanted = {
-        "port": port, "user": user, "password": password, "basic": basic,
+        "port": port, "shared": shared, "user": user, "password": password, "basic": basic,
         "mounts": {path: str(clip) for path, clip in mounts.items()},
     }  # fmt: skip
     process = subprocess.Popen(

@@ -130,7 +130,7 @@ class Mount:
 
 
 class Factory(GstRtspServer.RTSPMediaFactory):
-    def __init__(self, mount):
+    def __init__(self, mount, *, shared):
         super().__init__()
         self.mount = mount
         codec = mount.codec
@@ -139,7 +139,7 @@ class Factory(GstRtspServer.RTSPMediaFactory):
             f"caps=video/x-{codec},stream-format=byte-stream,alignment=au "
             f"! {codec}parse config-interval=-1 ! rtp{codec}pay name=pay0 pt=96 config-interval=-1 mtu=1400 )"
         )
-        self.set_shared(False)
+        self.set_shared(shared)
         self.connect("media-configure", self.configure)
 
     def configure(self, _factory, media):
@@ -184,7 +184,7 @@ def main():
     mounts = {}
     for path, clip in wanted["mounts"].items():
         mounts[path] = Mount(path, clip)
-        factory = Factory(mounts[path])
+        factory = Factory(mounts[path], shared=bool(wanted.get("shared")))
         if user:
             permissions = GstRtspServer.RTSPPermissions()
             permissions.add_role("viewer")
