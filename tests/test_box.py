@@ -6,7 +6,6 @@ import logging
 import os
 import socket
 import threading
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from edge_agent import box
 from edge_agent.box import Box, Watchdog, cpu_celsius, notify, under_voltage
 from edge_agent.clock import SystemClock
 from edge_agent.core.messages import BoxRead, ClockRead, Died, Event
+from edge_agent.simulate import SimulatedClock
 
 
 @pytest.fixture(autouse=True)
@@ -30,23 +30,6 @@ def tree(root: Path, **files: str) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     return root
-
-
-@dataclass
-class HandClock:
-    at: float = 1000.0
-    wall_s: float = 1_700_000_000.0
-    is_trusted: bool = False
-    boot: str = "boot"
-
-    def now(self) -> float:
-        return self.at
-
-    def wall(self) -> float:
-        return self.wall_s
-
-    def trusted(self) -> bool:
-        return self.is_trusted
 
 
 class Mailbox:
@@ -182,13 +165,15 @@ def test_a_journal_folder_that_is_not_there_is_unknown_not_a_crash(tmp_path):
 )
 def test_the_clock_is_told_at_once_with_who_vouches_for_it(tmp_path, trusted, words):
     mailbox = Mailbox()
-    with Box(str(tmp_path), post=mailbox.post, clock=HandClock(is_trusted=trusted), sysfs=tmp_path):
+    with Box(
+        str(tmp_path), post=mailbox.post, clock=SimulatedClock(is_trusted=trusted), sysfs=tmp_path
+    ):
         mailbox.wait_for(ClockRead)
     assert mailbox.events[0] == ClockRead(wall_s=1_700_000_000.0, trusted=trusted, source=words)
 
 
 def test_a_surprise_ends_the_agent_not_just_the_thread(tmp_path):
-    class Broken(HandClock):
+    class Broken(SimulatedClock):
         def wall(self) -> float:
             raise ZeroDivisionError
 
@@ -199,9 +184,9 @@ def test_a_surprise_ends_the_agent_not_just_the_thread(tmp_path):
 
 
 def test_leaving_before_entering_or_twice_is_harmless(tmp_path):
-    part = Box(str(tmp_path), post=Mailbox().post, clock=HandClock())
+    part = Box(str(tmp_path), post=Mailbox().post, clock=SimulatedClock())
     part.__exit__(None, None, None)
-    with Watchdog({}, clock=HandClock()) as watchdog:
+    with Watchdog({}, clock=SimulatedClock()) as watchdog:
         pass
     watchdog.__exit__(None, None, None)
 
@@ -236,14 +221,14 @@ def test_without_systemd_nothing_happens(monkeypatch, tmp_path):
 
 def test_the_watchdog_is_fed_while_all_parts_move(systemd, monkeypatch):
     monkeypatch.setenv("WATCHDOG_USEC", "200000")
-    clock = HandClock()
+    clock = SimulatedClock()
     with Watchdog({"loop": clock.now, "journal": clock.now}, clock=clock):
         assert [systemd.recv(100) for _ in range(3)] == [b"WATCHDOG=1"] * 3
 
 
 @pytest.mark.parametrize("part", ["loop", "journal", "link", "cameras", "sensors", "another"])
 def test_one_part_that_hangs_starves_the_watchdog(systemd, caplog, part):
-    clock = HandClock()
+    clock = SimulatedClock()
     parts = dict.fromkeys(("loop", "journal", "link", "cameras", "sensors"), clock.now)
     parts[part] = lambda: 1000.0
     watchdog = Watchdog(parts, clock=clock)
@@ -278,5 +263,5 @@ def test_the_watchdog_runs_only_if_this_process_was_asked(systemd, monkeypatch, 
     monkeypatch.setenv("WATCHDOG_USEC", micros)
     if pid is not None:
         monkeypatch.setenv("WATCHDOG_PID", pid)
-    with Watchdog({}, clock=HandClock()) as watchdog:
+    with Watchdog({}, clock=SimulatedClock()) as watchdog:
         assert (watchdog._thread.ident is not None) is asked

@@ -21,7 +21,7 @@ from edge_agent.core.messages import Died, Event, Lamp, LoopRead, SwitchRead
 from edge_agent.core.settings import Privacy, Run, SwitchKind
 from edge_agent.sensors import Sensors, edges_alive, lit
 from edge_agent.shutter import Shutter
-from edge_agent.simulate import Street
+from edge_agent.simulate import SimulatedClock, Street
 
 CLOCK = SystemClock()
 PRIVACY = Privacy(switch=SwitchKind.LATCHING)
@@ -29,23 +29,6 @@ RUNS = (
     Run(camera="gate", cable="cat5e-outdoor", length_m=50, loop_pin=5),
     Run(camera="bridge", cable="rg59", length_m=20),
 )
-
-
-@dataclass
-class HandClock:
-    """Time that only the test moves."""
-
-    at: float = 1000.0
-    boot: str = "boot"
-
-    def now(self) -> float:
-        return self.at
-
-    def wall(self) -> float:
-        return 0.0
-
-    def trusted(self) -> bool:
-        return False
 
 
 @dataclass
@@ -57,7 +40,7 @@ class Bench:
     alive: bool = True
     told: list[Event] = field(default_factory=list)
     shutter: Shutter = field(default_factory=Shutter)
-    clock: HandClock = field(default_factory=HandClock)
+    clock: SimulatedClock = field(default_factory=SimulatedClock)
 
     def __post_init__(self) -> None:
         self.street = Street(self.privacy, self.runs)

@@ -47,12 +47,12 @@ from edge_agent.core.messages import (
     Stored,
 )
 from edge_agent.core.settings import Journal
+from edge_agent.simulate import Disk, Fault
 from edge_agent.spool import Spool, check
 from edge_agent.spool.store import FILE, QUERIES, Limits, Store, connect
 from edge_agent.spool.values import Stamp, end_of_cover, merged
 from tests.support import powercut
 from tests.support.build import picture as taken
-from tests.support.disk import Disk, Fault
 
 ROOM = 50_000_000
 E = TypeVar("E")
