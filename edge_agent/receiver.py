@@ -117,6 +117,13 @@ class Ranges:
         kept = sum(last - first + 1 for first, last in zip(self._firsts, self._lasts, strict=True))
         return self.highest - kept
 
+    def around(self, number: int) -> tuple[int, int] | None:
+        """The range that *number* lies in; None if it is missing."""
+        place = bisect.bisect_right(self._firsts, number) - 1
+        if place < 0 or number > self._lasts[place]:
+            return None
+        return self._firsts[place], self._lasts[place]
+
     def mark(self, limit: int) -> tuple[int, list[tuple[int, int]]]:
         """A watermark of bounded size: with more than *limit* gaps it ends before the next one."""
         gaps = self.gaps(limit + 1)
@@ -181,6 +188,7 @@ class _Box:
     kinds: dict[str, int] = field(default_factory=dict)
     cameras: dict[str, Json] = field(default_factory=dict)
     unacked: int = 0
+    fresh: set[int] = field(default_factory=set)  # seqs that came since they were last acknowledged
     acked_at: float = -1e9
     ack_due: bool = False
 
@@ -411,7 +419,9 @@ class Receiver:
             return
         known = self._boxes.setdefault(box, _Box())
         known.online, known.simulated, known.version = told.online, told.simulated, told.version
-        known.epoch = told.epoch or known.epoch
+        if told.epoch is not None and told.epoch != known.epoch:
+            known.epoch = told.epoch
+            known.fresh.clear()
         if told.online and told.epoch is not None:
             known.ack_due, known.acked_at = True, -1e9  # it waits for our word
             if told.oldest_seq is not None and told.oldest_seq > 1:
@@ -422,11 +432,9 @@ class Receiver:
         )
 
     def _camera(self, sql: sqlite3.Connection, box: str, camera: str, payload: bytes) -> None:
-        state: Json = None
-        with contextlib.suppress(ValueError, RecursionError):
-            state = json.loads(payload.decode()) if len(payload) <= wire.MAX_WORD_BYTES else None
-        if not isinstance(state, dict):
-            self._fault(f"{box}/camera/{camera}", "not a JSON object")
+        state = wire.arrived_camera(payload)
+        if isinstance(state, wire.Fault):
+            self._fault(f"{box}/camera/{camera}", state.why)
             return
         self._boxes.setdefault(box, _Box()).cameras[camera] = state
         sql.execute(
@@ -455,6 +463,8 @@ class Receiver:
         known.epoch = known.epoch or record.epoch
         known.ack_due = True
         known.unacked += 1
+        if record.epoch == known.epoch:
+            known.fresh.add(record.seq)  # also if it came before: the box has not heard that
         path = self._keep_picture(sql, address, record)
         inserted = sql.execute(
             "INSERT OR IGNORE INTO record VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -498,7 +508,7 @@ class Receiver:
 
     def _withdraw(self, sql: sqlite3.Connection, box: str, record: wire.Arrived) -> None:
         """A press reached back: destroy these pictures here, whether they have come or not yet."""
-        folder = self._folder.joinpath("pictures", *box.split("/")[2:])
+        names = set()
         for epoch, seq in _withdrawn(record.data):
             name = (box, epoch, seq)
             sql.execute("INSERT OR IGNORE INTO withdrawn VALUES (?, ?, ?)", name)
@@ -508,14 +518,23 @@ class Receiver:
             ).rowcount
             self._withdrawn += changed
             self._boxes[box].pictures -= changed
-            # By its name, not by its row: a crash may have left the file without one.
-            for path in folder.glob(f"*/*/*-{epoch[:16]}-{seq}.jpg"):
+            names.add(f"{epoch[:16]}-{seq}")
+        if not names:
+            return
+        # By its name, not by its row: a crash may have left the file, or half of it, without one. One walk for all of
+        # them, as a box that has run for a month has some hundred thousand files here.
+        folder = self._folder.joinpath("pictures", *box.split("/")[2:])
+        for path in folder.glob("*/*/*"):
+            if path.stem.partition("-")[2] in names:
                 path.unlink(missing_ok=True)
 
     def _gone(self, sql: sqlite3.Connection, key: _Key, ranges: Iterable[tuple[int, int]]) -> None:
         for first, last in ranges:
             self._ranges.setdefault(key, Ranges()).add(first, last)
-            sql.execute("INSERT OR IGNORE INTO gone VALUES (?, ?, ?, ?)", (*key, first, last))
+            # Each birth says "nothing below n" with a higher n: one row for that, not one for each birth.
+            inside = "DELETE FROM gone WHERE box = ? AND epoch = ? AND first >= ? AND first <= ? AND last <= ?"
+            sql.execute(inside, (*key, first, last, last))
+            sql.execute("INSERT INTO gone VALUES (?, ?, ?, ?)", (*key, first, last))
 
     def _fault(self, place: str, why: str) -> None:
         self._faults += 1
@@ -533,12 +552,30 @@ class Receiver:
             soon = all_now or box.unacked >= ACK_RECORDS or now - box.acked_at >= ACK_S
             if not box.ack_due or box.epoch is None or not soon:
                 continue
-            upto, missing = self._ranges.setdefault((name, box.epoch), Ranges()).mark(MAX_RANGES)
-            payload = wire.watermark(box.epoch, upto, missing)
+            mark = self._mark(name, box, box.epoch)
+            payload = wire.watermark(mark)
             properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
             properties.ContentType = wire.JSON_CONTENT
             client.publish(f"{name}/ack", payload, qos=1, retain=True, properties=properties)
-            box.ack_due, box.unacked, box.acked_at = False, 0, now
+            box.ack_due, box.unacked, box.acked_at = bool(box.fresh), 0, now
+
+    def _mark(self, name: str, box: _Box, epoch: str) -> wire.Watermark:
+        """A watermark of bounded size.
+
+        Pictures of a camera that is held wait on the box between what has come: more gaps than a watermark has room for.
+        What came beyond those is named by itself, or the box would keep it and fall silent; the rest of it in the next.
+        """
+        ranges = self._ranges.setdefault((name, epoch), Ranges())
+        upto, missing = ranges.mark(MAX_RANGES)
+        also: list[tuple[int, int]] = []
+        left = sorted(box.fresh)
+        place = bisect.bisect_right(left, upto)
+        while place < len(left) and len(also) < wire.MAX_MISSING:
+            first, last = ranges.around(left[place]) or (left[place], left[place])
+            also.append((max(first, upto + 1), last))
+            place = bisect.bisect_right(left, last)
+        box.fresh = set(left[place:])
+        return wire.Watermark(epoch=epoch, upto=upto, missing=tuple(missing), also=tuple(also))
 
     # ---- what is known ----
 

@@ -35,7 +35,7 @@ from edge_agent.core.messages import (
 from edge_agent.core.settings import Hub, Identity, Settlement
 from edge_agent.core.uplink import Link, Uplink
 from edge_agent.hub import HubLink
-from edge_agent.receiver import Ranges, Receiver, Summary, _withdrawn, main, to_json
+from edge_agent.receiver import MAX_RANGES, Ranges, Receiver, Summary, _withdrawn, main, to_json
 from edge_agent.shutter import Shutter
 from tests.support.broker import Mosquitto, iotcore, mosquitto, needs_mosquitto, wait_for
 from tests.support.outbox import Outbox
@@ -252,6 +252,56 @@ def test_a_declared_gap_counts_as_accounted_for(tmp_path: Path) -> None:
 @needs_mosquitto
 @pytest.mark.broker
 @pytest.mark.enable_socket
+def test_a_camera_that_is_held_for_long_keeps_nothing_else_on_the_box(tmp_path: Path) -> None:
+    with (
+        mosquitto(tmp_path / "broker") as broker,
+        receiver(broker.port, tmp_path / "hub"),
+        Box(broker.port) as box,
+    ):
+        box.until(lambda: box.uplink.status().link is Link.UP, "up")
+        for _ in range(2 * MAX_RANGES):
+            box.outbox.picture("gate")
+            box.outbox.put()
+        box.tell(box.outbox.committed())
+        box.until(lambda: len(box.outbox.kept) == 2 * MAX_RANGES, "all but the pictures is settled")
+        assert all(stored.jpeg is not None for stored in box.outbox.kept.values())
+        box.open("gate")
+        box.until(box.settled, "the pictures")
+
+
+@needs_mosquitto
+@pytest.mark.broker
+@pytest.mark.enable_socket
+def test_a_box_that_is_born_often_takes_no_more_room(tmp_path: Path) -> None:
+    folder = tmp_path / "hub"
+    births = [
+        wire.presence(
+            IDENTITY,
+            online=True,
+            boot="b",
+            version="0",
+            simulated=True,
+            epoch="epoch-1",
+            oldest_seq=oldest,
+        )
+        for oldest in range(2, 30)
+    ]
+    with mosquitto(tmp_path / "broker") as broker, receiver(broker.port, folder) as hub:
+        wait_for(lambda: hub.summary().connected, "connected")
+        publish.multiple(
+            [(birth.topic, birth.payload, 1, True) for birth in births],
+            port=broker.port,
+            protocol=MQTTv5,
+        )
+        wait_for(lambda: [box.upto for box in hub.summary().boxes] == [28], "the last birth")
+    sql = sqlite3.connect(folder / "hub.sqlite")
+    assert sql.execute("SELECT first, last FROM gone").fetchall() == [(1, 28)]
+    sql.close()
+
+
+@needs_mosquitto
+@pytest.mark.broker
+@pytest.mark.enable_socket
 def test_pictures_withdrawn_by_a_press_are_destroyed_at_the_hub(tmp_path: Path) -> None:
     folder = tmp_path / "hub"
     with (
@@ -264,6 +314,8 @@ def test_pictures_withdrawn_by_a_press_are_destroyed_at_the_hub(tmp_path: Path) 
         box.tell(box.outbox.committed())
         box.until(box.settled, "two pictures")
         late = doomed.seq + 2  # withdrawn before it arrives
+        whole = next((folder / "pictures").rglob(f"*-{doomed.seq}.jpg"))
+        whole.with_suffix(".part").write_bytes(b"half of it, left by a power cut")
         listed = [{"epoch": doomed.epoch, "seq": str(seq)} for seq in (doomed.seq, late)]
         data = json.dumps({"pictures": listed}).encode()
         box.outbox.put("privacy.withdraw", rank=Rank.AUDIT, data=data)
@@ -274,7 +326,7 @@ def test_pictures_withdrawn_by_a_press_are_destroyed_at_the_hub(tmp_path: Path) 
         box.until(box.settled, "the late one")
         assert hub.summary().withdrawn == 1
         assert hub.summary().boxes[0].pictures == 1
-    names = [path.name for path in (folder / "pictures").rglob("*.jpg")]
+    names = [path.name for path in (folder / "pictures").rglob("*") if path.is_file()]
     assert len(names) == 1
     assert names[0].endswith(f"-{kept.seq}.jpg")
 
@@ -352,6 +404,7 @@ def test_hostile_messages_are_counted_and_harm_nothing(tmp_path: Path) -> None:
             ("live", b"[1]"),
             ("live", b"[" * 100_000),
             ("camera/x", b"[]"),
+            ("camera/x", b'{"v":1,"a":' + b"[" * 900 + b"]" * 900 + b"}"),
             ("presence", b'{"v":2}'),
             ("snapshot/live/gate", b"no attributes"),
             ("nonsense/with/levels", b""),
@@ -362,9 +415,9 @@ def test_hostile_messages_are_counted_and_harm_nothing(tmp_path: Path) -> None:
             port=broker.port,
             protocol=MQTTv5,
         )
-        wait_for(lambda: hub.summary().faults == 8, "each is counted")
+        wait_for(lambda: hub.summary().faults == 9, "each is counted")
         with Box(broker.port) as box:
-            box.outbox.put()
+            box.outbox.put(data=b'{"why":"half a letter: \\ud800"}')
             box.tell(box.outbox.committed())
             box.until(box.settled, "an honest record")
     assert rows(folder) == [("epoch-1", 1)]

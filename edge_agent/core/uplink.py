@@ -265,7 +265,7 @@ class _Ledger:
         self.forget(settled)
         if self._answered and (settled or moved):
             self._progress(at)
-        return _complement(mark, floor)
+        return _complement(mark, floor) + mark.also
 
     def missing(self, at: float) -> tuple[int, ...]:
         """What the hub still lacks although the broker took it long ago; forgotten here, to be sent again."""
@@ -277,7 +277,7 @@ class _Ledger:
         lost = tuple(
             seq
             for seq, (answered_at, _) in self._answered.items()
-            if at - answered_at >= MISSING_S and seq <= self._mark.upto
+            if at - answered_at >= MISSING_S and seq <= self._mark.highest
         )
         self.forget(lost)
         return lost
@@ -341,6 +341,7 @@ class Uplink:
         self._ack_by = -math.inf  # history waits for the watermark until then
 
         self._epoch = ""
+        self._born_as = ""  # the epoch that the birth of this connection told
         self._last_seq = 0
         self._oldest_seq: int | None = None
         self._depth = 0
@@ -519,6 +520,7 @@ class Uplink:
 
     def _connect(self, at: float) -> list[Command]:
         self._link, self._since = Link.CONNECTING, at
+        self._born_as = self._epoch
         return [Connect(will=self._presence(online=False), birth=self._presence(online=True))]
 
     def _leave(self, at: float, link: Link, cause: str) -> list[Command]:
@@ -559,7 +561,11 @@ class Uplink:
         self._boundary = self._last_seq
         self._ack_by = at + ACK_WAIT_S if self._settle is Settlement.WATERMARK else -math.inf
         self._answered_at = at
-        self._states.pop(wire.topic(self._identity, "presence"), None)  # the birth has just said it
+        birth = self._presence(online=True)
+        self._states.pop(birth.topic, None)  # the birth has just said it
+        # But not of a journal that was opened, or made anew, while the link came up.
+        if self._born_as != self._epoch:
+            self._states[birth.topic] = birth
         self._unsent = dict.fromkeys(self._states, at)
         self._restart_queues()
 
@@ -1076,8 +1082,8 @@ class Uplink:
             self._ignored = "this box settles by the broker's word"
         elif mark.epoch != self._epoch:
             self._ignored = f"of epoch {mark.epoch}, not {self._epoch}"
-        elif mark.upto > self._last_seq:
-            self._ignored = f"up to {mark.upto}, but the newest record is {self._last_seq}"
+        elif mark.highest > self._last_seq:
+            self._ignored = f"up to {mark.highest}, but the newest record is {self._last_seq}"
         else:
             self._ignored = ""
         self._ack_by = -math.inf
@@ -1093,7 +1099,8 @@ class Uplink:
 def _covers(mark: Watermark, seq: int) -> bool:
     """Whether the hub has accounted for *seq*."""
     if seq > mark.upto:
-        return False
+        place = bisect.bisect_right(mark.also, (seq, math.inf)) - 1
+        return place >= 0 and seq <= mark.also[place][1]
     place = bisect.bisect_right(mark.missing, (seq, math.inf)) - 1
     return place < 0 or seq > mark.missing[place][1]
 

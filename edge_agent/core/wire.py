@@ -13,7 +13,7 @@ import math
 import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final, TypeGuard
+from typing import TYPE_CHECKING, Final, TypeGuard, cast
 
 from edge_agent.core.messages import Json, Message, Rank, Stored
 from edge_agent.core.settings import Identity
@@ -33,6 +33,8 @@ MAX_BATCH_BYTES: Final = 4 * 1024 * 1024
 MAX_META_BYTES: Final = 16 * 1024  # a picture's data; MQTT strings end at 64 kB, wherever they are
 MAX_MISSING: Final = 1000
 MAX_TEXT: Final = 400
+# Of a state that is kept as values, which Python compares and prints by recursion.
+MAX_DEPTH: Final = 32
 MAX_SEQ: Final = 2**63 - 1
 
 LIVE: Final = "live"
@@ -159,11 +161,20 @@ class Fault:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watermark:
-    """The hub's word: every seq <= `upto` is accounted for, but those in `missing` (inclusive, rising, disjoint)."""
+    """The hub's word: every seq <= `upto` is accounted for, but those in `missing` (inclusive, rising, disjoint).
+
+    `also`: ranges above `upto` that are accounted for too. What it does not name there was named before, or is not known.
+    """
 
     epoch: str
     upto: int
     missing: tuple[tuple[int, int], ...] = ()
+    also: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def highest(self) -> int:
+        """The greatest seq that it speaks of."""
+        return self.also[-1][1] if self.also else self.upto
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -314,10 +325,12 @@ def size(message: Message) -> int:
     )
 
 
-def watermark(epoch: str, upto: int, missing: Iterable[tuple[int, int]]) -> bytes:
+def watermark(mark: Watermark) -> bytes:
     """What a hub publishes, retained, on `ack`."""
-    ranges: list[Json] = [[first, last] for first, last in missing]
-    return _dump({"v": 1, "epoch": epoch, "upto": upto, "missing": ranges})
+    missing: list[Json] = [[first, last] for first, last in mark.missing]
+    also: list[Json] = [[first, last] for first, last in mark.also]
+    told: dict[str, Json] = {"v": 1, "epoch": mark.epoch, "upto": mark.upto, "missing": missing}
+    return _dump({**told, "also": also} if also else told)
 
 
 def _attributes(identity: Identity, stored: Stored) -> dict[str, Json]:
@@ -378,7 +391,12 @@ def ack(payload: bytes) -> Watermark | Fault:
     ranges = _ranges(missing, upto)
     if isinstance(ranges, Fault):
         return ranges
-    return Watermark(epoch=epoch, upto=upto, missing=ranges)
+    also = _ranges(body.get("also", []), MAX_SEQ)
+    if isinstance(also, Fault):
+        return also
+    if also and also[0][0] <= upto:
+        return Fault("ack.also: needs ranges above upto")
+    return Watermark(epoch=epoch, upto=upto, missing=ranges, also=also)
 
 
 def policy(claims: bytes, identity: Identity) -> Policy | Fault:
@@ -471,6 +489,19 @@ def arrived_presence(payload: bytes) -> Presence | Fault:
     )
 
 
+def arrived_camera(payload: bytes) -> Mapping[str, Json] | Fault:
+    """The retained state of a camera: any members, but of bounded size and depth."""
+    body = _object(payload, "camera")
+    if isinstance(body, Fault):
+        return body
+    level: list[object] = [body]
+    for _ in range(MAX_DEPTH):
+        level = [inner for value in level for inner in _members(value)]
+        if not level:
+            return cast("dict[str, Json]", body)
+    return Fault("camera: nested too deeply")
+
+
 def arrived_batch(payload: bytes, source: str) -> tuple[Arrived, ...] | Fault:
     """The records of a batch from the box whose prefix is *source*; one bad record spoils its batch, on purpose:
 
@@ -533,7 +564,8 @@ def _arrived_event(item: object, source: str, jpeg: bytes | None = None) -> Arri
     if camera is not None and not (isinstance(camera, str) and _LEVEL.match(camera)):
         return Fault("subject: needs a camera id")
     try:
-        data = json.dumps(item.get("data"), separators=(",", ":"), ensure_ascii=False)
+        # ASCII alone: half a surrogate pair is JSON as an escape, but no text that any database takes.
+        data = json.dumps(item.get("data"), separators=(",", ":"))
     except RecursionError:
         return Fault("data: nested too deeply")
     return Arrived(
@@ -631,6 +663,12 @@ def _ranges(
             return Fault("ranges: need to rise, without overlap, up to the mark")
         ranges.append((first, last))
     return tuple(ranges)
+
+
+def _members(value: object) -> Iterable[object]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
 
 
 def _refuse_constant(name: str) -> object:

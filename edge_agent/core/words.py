@@ -302,9 +302,9 @@ WORDS: Final[Mapping[FindingKey, Sentence]] = {
         "Restore the internet; if it happens often, bring a larger card.",
     ),
     FindingKey.JOURNAL_BROKEN: Sentence(
-        "Kartu penyimpan tidak dapat menyimpan{why}. Catatan hanya ada di memori dan hilang bila listrik padam. "
+        "Kartu penyimpan tidak dapat diandalkan lagi{why}. Catatan yang baru ada di memori hilang bila listrik padam. "
         "Bawa kartu baru yang sudah disiapkan.",
-        "The card cannot keep records{why}. They are in memory only and lost in a power cut. "
+        "The card can no longer be relied on{why}. Records that are in memory only are lost in a power cut. "
         "Bring a new card, already flashed.",
     ),
     FindingKey.BOX_HOT: Sentence(

@@ -440,10 +440,27 @@ def privacy(stage: Stage) -> list[Check]:
             f"{taken_dark} pictures taken while private",
         ),
         purge,
+        _withdrawn(stage),
         Check("no picture of the minute before it came afterwards", not late, f"{len(late)} did"),
         no_leak(stage.city.pictures(), stage.films.gallery),
         no_home_on_disk(stage.journal_folder, "the journal"),
     ]
+
+
+def _withdrawn(stage: Stage) -> Check:
+    """What had left in the minute before the press lies at the hub no more."""
+    named = {
+        int(picture["seq"].text())
+        for record in stage.city.records()
+        if record.kind == "privacy.withdraw"
+        for picture in record.data["pictures"].items()
+    }
+    left = sum(picture.seq in named for picture in stage.city.pictures())
+    return Check(
+        "the hub destroyed what had just left",
+        bool(named) and not left,
+        f"{len(named)} were named, {left} are left",
+    )
 
 
 def _all_private(stage: Stage) -> tuple[bool, str]:

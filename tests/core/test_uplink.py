@@ -893,6 +893,22 @@ def test_a_journal_known_only_after_the_birth_is_told_to_the_hub() -> None:
     assert [message.topic.split("/")[-1] for message in street.sent] == ["presence", "history"]
 
 
+def test_a_journal_made_anew_while_the_birth_was_under_way_is_told_to_the_hub() -> None:
+    """Or the hub would answer for the old one for as long as this connection lives."""
+    street = Street()
+    street.put(3)
+    street.commit()
+    street.do(street.uplink.start(street.at))
+    commands = street.pass_time(60)
+    birth = next(c.birth for c in commands if isinstance(c, Connect))
+    assert json.loads(birth.payload)["epoch"] == "epoch-1"
+    street.outbox.new_epoch("epoch-2")
+    street.commit()
+    street.go_up()
+    told = [message for message in street.sent if message.topic == birth.topic]
+    assert [json.loads(message.payload)["epoch"] for message in told] == ["epoch-2"]
+
+
 # ---- refusals ----
 
 
@@ -1111,6 +1127,36 @@ def test_the_same_word_twice_settles_once_and_holes_stay() -> None:
     assert settle == Settle(epoch="epoch-1", ranges=((1, 1), (3, 3)))
     assert street.acknowledge() == []
     assert street.uplink.status().settled_upto == 1
+
+
+def test_pictures_that_are_held_for_long_never_stop_what_lies_between_them() -> None:
+    """More gaps than a watermark has room for: what came beyond them is named by itself."""
+    street = Street()
+    for _ in range(300):
+        street.outbox.picture("gate")  # held since the outage
+        street.put(1)
+    street.commit()
+    street.connect()
+    street.pass_time(module.ACK_WAIT_S)
+    street.work()
+    came = sorted(seq for _, seq in street.hub)
+    assert len(came) == 300
+    street.acknowledge(
+        Watermark(
+            epoch="epoch-1",
+            upto=200,
+            missing=tuple((seq, seq) for seq in range(1, 200, 2)),
+            also=tuple((seq, seq) for seq in came if seq > 200),
+        )
+    )
+    assert all(stored.jpeg is not None for stored in street.outbox.kept.values())
+    assert street.uplink.status().awaiting == 0
+    street.pass_time(module.SILENT_S + module.MISSING_S)
+    assert street.uplink.findings() == frozenset()
+    street.show("gate")
+    street.work()
+    street.acknowledge()
+    assert not street.outbox.kept
 
 
 def test_what_the_hub_still_lacks_after_half_a_minute_is_sent_again() -> None:

@@ -259,14 +259,16 @@ def test_the_page_on_the_wire_shows_the_contract_as_it_is() -> None:
     st.lists(st.tuples(st.integers(1, 50), st.integers(0, 50)), max_size=20),
 )
 def test_a_watermark_is_read_as_it_was_written(upto: int, steps: list[tuple[int, int]]) -> None:
-    missing, last = [], 0
+    missing, also, last = [], [], 0
     for gap, width in steps:
         first = last + gap + 1
         last = first + width
         if last <= upto:
             missing.append((first, last))
-    mark = wire.ack(wire.watermark("epoch", upto, missing))
-    assert mark == Watermark(epoch="epoch", upto=upto, missing=tuple(missing))
+        elif first > upto:
+            also.append((first, last))
+    mark = Watermark(epoch="epoch", upto=upto, missing=tuple(missing), also=tuple(also))
+    assert wire.ack(wire.watermark(mark)) == mark
 
 
 @pytest.mark.parametrize(
@@ -294,6 +296,9 @@ def test_a_watermark_is_read_as_it_was_written(upto: int, steps: list[tuple[int,
         b'{"v":1,"epoch":"e","upto":5,"missing":[[3,4],[1,2]]}',
         b'{"v":1,"epoch":"e","upto":5,"missing":[[1,2],[2,3]]}',
         b'{"v":1,"epoch":"e","upto":5,"missing":[[1,null]]}',
+        b'{"v":1,"epoch":"e","upto":5,"also":{}}',
+        b'{"v":1,"epoch":"e","upto":5,"also":[[5,6]]}',
+        b'{"v":1,"epoch":"e","upto":5,"also":[[9,9],[7,7]]}',
         b'{"v":1,"v":1,"epoch":"e","upto":5}',
         b'{"v":1,"epoch":"e","upto":NaN}',
         b"[" * 200_000,
@@ -472,6 +477,27 @@ def test_a_batch_that_is_none_is_a_fault(payload: bytes) -> None:
     assert isinstance(wire.arrived_batch(payload, NAME), Fault)
 
 
+@given(st.text(st.characters(codec=None, categories=["Cs", "Ll"]), max_size=5))
+def test_whatever_letters_data_holds_they_can_be_stored(letters: str) -> None:
+    for kind in ("gate.changed", *wire.TOMBSTONES):
+        item = {**GOOD, "type": f"cctv.v1.{kind}", "data": {letters: letters}}
+        arrived = wire.arrived_batch(json.dumps([item]).encode(), NAME)
+        assert not isinstance(arrived, Fault)
+        assert json.loads(arrived[0].data.encode()) == json.loads(json.dumps({letters: letters}))
+        assert wire.accounted_for(arrived[0]) == ()
+
+
+def test_a_cameras_state_is_bounded_in_depth() -> None:
+    def nested(depth: int) -> bytes:
+        return b'{"v":1,"a":' + b'{"a":' * depth + b"[]" + b"}" * depth + b"}"
+
+    assert not isinstance(wire.arrived_camera(nested(wire.MAX_DEPTH - 2)), Fault)
+    for depth in (wire.MAX_DEPTH - 1, 100, 900, 990, 100_000 // 5):
+        assert isinstance(wire.arrived_camera(nested(depth)), Fault)
+    for payload in (b"[]", b"", b"{}", b'{"v":2}', b"\xff"):
+        assert isinstance(wire.arrived_camera(payload), Fault)
+
+
 def test_data_nested_beyond_reason_is_a_fault_not_a_crash() -> None:
     for depth in (100, *range(900, 1010), 3000):
         deep = b"[" * depth + b"]" * depth
@@ -557,6 +583,7 @@ def test_no_bytes_at_all_harm_a_decoder(payload: bytes) -> None:
     wire.policy(payload, IDENTITY)
     wire.order(payload, IDENTITY)
     wire.arrived_presence(payload)
+    wire.arrived_camera(payload)
     wire.arrived_batch(payload, NAME)
     wire.arrived_batch(b"[" + payload + b"]", NAME)
 
