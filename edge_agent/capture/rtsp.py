@@ -8,6 +8,7 @@ Not its job: why a camera does not answer (probe.py), what age means (freshness.
 """
 
 import os
+import threading
 from collections.abc import Iterator
 from typing import Final
 from urllib.parse import quote, urlsplit, urlunsplit
@@ -88,6 +89,12 @@ class Rtsp:
         parts = urlsplit(self._url)
         who = f"{quote(self._login.username, safe='')}:{quote(self._login.password, safe='')}"
         return urlunsplit(parts._replace(netloc=f"{who}@{parts.netloc}"))
+
+
+# One picture is decoded at a time: eight at once held 15 MiB of frames each. Whoever waited this long goes ahead all the
+# same, so that no camera delays another by more.
+_DARKROOM: Final = threading.Lock()
+_DARKROOM_WAIT_S: Final = 0.1
 
 
 class _Stream:
@@ -184,6 +191,14 @@ class _Stream:
         return _CODECS[name]
 
     def _shot(self, at: float) -> Shot:
+        alone = _DARKROOM.acquire(timeout=_DARKROOM_WAIT_S)
+        try:
+            return self._develop(at)
+        finally:
+            if alone:
+                _DARKROOM.release()
+
+    def _develop(self, at: float) -> Shot:
         age_s = self._freshness.age_s
         good, packet = self._video.retrieve()
         if not good or packet.size > _KEY_PICTURE_MAX_BYTES:
