@@ -31,6 +31,7 @@ from tests.support.broker import Mosquitto, needs_mosquitto
 from tests.support.evil_servers import evil
 from tests.support.film import Film, film, stills, street
 from tests.support.http_camera import http_camera
+from tests.support.measure import family
 from tests.support.rig import Box, CameraOf, Process, await_that, repeating
 from tests.support.rtsp_camera import RtspServer, rtsp_server
 
@@ -220,6 +221,13 @@ def test_outages_of_broker_agent_and_camera_cost_no_record_and_no_other_cameras_
             "two pictures of each camera at the hub", lambda: _each(hub, box, 2), within_s=40
         )
 
+        assert box.agent is not None
+        told = [
+            " ".join([*one.cmdline(), *one.environ().values()]) for one in family(box.agent.pid)
+        ]
+        assert len(told) >= 2, "the agent, and its capture worker"
+        assert not any(LOGIN[1] in words for words in told), "a password that `ps` shows"
+
         # The broker dies, and stays away until the journal holds news of every camera.
         broker.kill()
         await_that("the finding", lambda: (None, "hub_unreachable") in box.findings(), within_s=20)
@@ -232,7 +240,6 @@ def test_outages_of_broker_agent_and_camera_cost_no_record_and_no_other_cameras_
 
         # The agent dies with records that the broker has and the hub has not acknowledged: they come twice.
         assert hub.process is not None
-        assert box.agent is not None
         hub.process.pause()
         await_that("records without a word from the hub", lambda: _awaiting(box) >= 3, within_s=30)
         killed_at = _now()
@@ -306,9 +313,10 @@ def test_outages_of_broker_agent_and_camera_cost_no_record_and_no_other_cameras_
 
     # Findings came once and went once in each life of the agent.
     first, second, *_ = _lives(records)
-    assert _stories(first, but={"privacy_no_switch"}) == {
-        (None, "hub_unreachable"): ["opened", "closed"]
-    }
+    story = _stories(first, but={"privacy_no_switch"})
+    # Whether the box or its hub is back first at a broker that returns is chance, and so is this finding.
+    assert story.pop((None, "hub_nobody_listens"), ["opened", "closed"]) == ["opened", "closed"]
+    assert story == {(None, "hub_unreachable"): ["opened", "closed"]}
     story = _stories(second, but={"privacy_no_switch"})
     assert story.keys() == {("mawar", "camera_no_answer")} or story.keys() == {
         ("mawar", "camera_stalled"),
@@ -316,7 +324,6 @@ def test_outages_of_broker_agent_and_camera_cost_no_record_and_no_other_cameras_
     }
     assert set(map(tuple, story.values())) == {("opened", "closed")}
 
-    # The password is in no log and in no command line.
     assert LOGIN[1] not in (box.folder / "agent.log").read_text()
 
 

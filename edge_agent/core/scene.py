@@ -24,10 +24,10 @@ from edge_agent.core.messages import FindingKey, SceneReading, Unusable
 # views: held as well, but nobody is sent out for a camera that was taken away.
 FOREIGN_BELOW: Final = 0.45
 
-# Five of seven over eight seconds: a vehicle passes, a room does not look like a street five times.
+# Five of seven over about eight seconds: a vehicle passes, a room does not look like a street five times.
 MATCHES: Final = 5
 WINDOW: Final = 7
-SPAN_S: Final = 8.0
+SPAN_S: Final = 7.5  # five pictures 2 s apart, less the jitter of a stream: asked for 8 s, half the views needed a sixth
 
 # After something foreign or moved the camera is known to have been in somebody's hands, and may still be: about three times
 # the evidence. With a picture each `VERIFY_PERIOD_S` that is 24 s, which leaves half of the minute in which a camera back on
