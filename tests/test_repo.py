@@ -312,7 +312,11 @@ def test_all_nine_promises_have_a_proof():
 
 
 @pytest.mark.parametrize(
-    "page", sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("docs/**/*.md"))
+    "page",
+    sorted(
+        path.relative_to(ROOT).as_posix()
+        for path in [*ROOT.glob("docs/**/*.md"), *ROOT.glob("*.md")]
+    ),
 )
 def test_links_between_pages_lead_somewhere(page: str):
     text = re.sub(r"```.*?```", "", (ROOT / page).read_text(), flags=re.DOTALL)
