@@ -261,6 +261,19 @@ def test_a_worker_does_not_outlive_the_agent_nor_leave_a_core_dump(
 # ---- faults of cameras ----
 
 
+def test_a_snapshot_camera_that_closes_resting_lines_is_not_lost(watcher: Watcher) -> None:
+    with (
+        evil(evil_servers.hangs_up_on_reuse(jpeg())) as closing,
+        evil(evil_servers.hangs_up) as rude,
+        running(watcher, http("closing", closing), http("rude", rude)),
+    ):
+        watcher.wait(lambda: len(watcher.pictures("closing")) >= 5, within_s=20)
+        watcher.wait(lambda: bool(watcher.lost("rude")), within_s=10)
+    assert watcher.lost("closing") == []
+    assert len(watcher.opened("closing")) == 1
+    assert watcher.lost("rude")[0].cause is Cause.NONSENSE
+
+
 def test_a_camera_that_dies_is_named_and_comes_back_while_the_others_go_on(
     street: Path, pictures: Path, watcher: Watcher
 ) -> None:

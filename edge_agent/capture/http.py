@@ -80,6 +80,7 @@ class Http:
         self._login = login
         self._clock = clock
         self._guillotine = guillotine
+        self._answered = False  # whether this session has had a whole answer
         parts = urlsplit(url)
         self.host: str | None = (
             f"{parts.hostname}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
@@ -88,6 +89,7 @@ class Http:
     def shots(self, pace: Pace, slot: Slot) -> Iterator[Shot]:
         """See `Source`."""
         size: tuple[int, int] | None = None
+        self._answered = False
         with requests.Session() as session:
             session.trust_env = False  # no proxy and no netrc between a box and its cameras
             session.headers["Accept-Encoding"] = "identity"  # a picture is packed already; no bombs
@@ -139,9 +141,22 @@ class Http:
             answer = self._ask(session)
         with answer:
             _judge(answer, self._login)
-            return self._body(answer)
+            body = self._body(answer)
+        self._answered = True
+        return body
 
     def _ask(self, session: requests.Session) -> requests.Response:
+        try:
+            return self._get(session)
+        except requests.exceptions.ConnectionError as fault:
+            if not self._answered or not _hung_up(fault):
+                raise
+        # Cameras close a connection that rests for some 5 s, which is just how often they are asked: a question that
+        # crosses with the goodbye was never heard, and is asked again, once, on a new line.
+        session.close()
+        return self._get(session)
+
+    def _get(self, session: requests.Session) -> requests.Response:
         return session.get(
             self._url, stream=True, timeout=(_CONNECT_S, _READ_S), allow_redirects=False
         )
@@ -196,18 +211,30 @@ def _judge(answer: requests.Response, login: Login | None) -> None:
             raise Trouble(Cause.NONSENSE, f"it answers with HTTP code {code}")
 
 
-def _network(fault: Exception) -> Trouble:
-    """What went wrong below HTTP; the operating system's own error lies somewhere in the chain."""
+def _chain(fault: BaseException) -> Iterator[BaseException]:
+    """*fault* and what lies beneath it, as far as the libraries tell."""
     link: BaseException | None = fault
     seen = 0
     while link is not None and seen < 12:
+        yield link
+        inner = next((arg for arg in link.args if isinstance(arg, BaseException)), None)
+        link = getattr(link, "reason", None) or inner or link.__cause__ or link.__context__
+        seen += 1
+
+
+def _hung_up(fault: Exception) -> bool:
+    """Whether the other side closed the line instead of answering."""
+    kinds = ConnectionResetError | BrokenPipeError  # http.client's RemoteDisconnected is one
+    return any(isinstance(link, kinds) for link in _chain(fault))
+
+
+def _network(fault: Exception) -> Trouble:
+    """What went wrong below HTTP; the operating system's own error lies somewhere in the chain."""
+    for link in _chain(fault):
         if isinstance(link, urllib3.exceptions.NameResolutionError):
             return network_trouble(socket.gaierror())
         if isinstance(link, OSError) and (link.errno or isinstance(link, TimeoutError)):
             return network_trouble(link)
-        inner = next((arg for arg in link.args if isinstance(arg, BaseException)), None)
-        link = getattr(link, "reason", None) or inner or link.__cause__ or link.__context__
-        seen += 1
     if isinstance(fault, requests.exceptions.Timeout | urllib3.exceptions.TimeoutError):
         return Trouble(Cause.NO_ANSWER, "no answer in time")
     if isinstance(fault, requests.exceptions.SSLError):

@@ -120,6 +120,17 @@ def answers(status: str, body: bytes = b"", *headers: str, length: int | None = 
     return behave
 
 
+def hangs_up_on_reuse(body: bytes) -> Behaviour:
+    """A good answer to the first question on each line; the second crosses with its goodbye."""
+
+    def behave(line: socket.socket, over: threading.Event) -> None:
+        question(line)
+        line.sendall(f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+        question(line)
+
+    return behave
+
+
 def floods_body(line: socket.socket, over: threading.Event) -> None:
     """200 MB that begin like a picture, without saying how long."""
     question(line)
