@@ -24,7 +24,7 @@ from joserfc.jwk import OKPKey
 from edge_agent.app import App, Pins
 from edge_agent.clock import SystemClock
 from edge_agent.commission import commission_from_files
-from edge_agent.core.messages import Command, KeepPicture, Level, OpenShutter, Purge, Say
+from edge_agent.core.messages import Command, KeepPicture, Level, OpenShutter, Say
 from edge_agent.core.settings import (
     Camera,
     CameraKind,
@@ -81,7 +81,6 @@ class Log:
 
     kept: list[tuple[str, float]] = field(default_factory=list)  # camera, taken_at
     opened: list[tuple[float, frozenset[str]]] = field(default_factory=list)
-    purges: int = 0
 
 
 class Stage:
@@ -231,8 +230,6 @@ class Stage:
                     self.log.kept.append((command.picture.camera, command.picture.taken_at))
                 case OpenShutter():
                     self.log.opened.append((self.clock.now(), command.cameras))
-                case Purge():
-                    self.log.purges += 1
                 case _:
                     pass
             self._news.notify_all()
