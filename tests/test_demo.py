@@ -264,10 +264,12 @@ def test_every_reading_is_counted_and_the_folder_changes_in_one_step(tmp_path: P
     films.show(HERO, What.HOME, PICTURES.rooms, "a room")
     names = sorted(films.path_of(HERO).iterdir())
     assert len(names) == len(PICTURES.rooms)
-    names[0].read_bytes()
-    names[0].read_bytes()
     if films.taken() is None:
         pytest.skip("this kernel does not count readings")
+    names[0].read_bytes()
+    # inotify merges an event with an equal one that nobody has fetched yet: the first is waited for.
+    assert eventually(lambda: len(films.taken() or ()) == 1)
+    names[0].read_bytes()
     assert eventually(lambda: len(films.taken() or ()) == 2)
     assert {shown.label.what for shown in films.taken() or ()} == {"home"}
     films.darken(HERO, "nothing")
