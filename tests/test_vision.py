@@ -17,6 +17,8 @@ from edge_agent import demo_pictures, vision
 from edge_agent.core.messages import Unusable
 from edge_agent.core.scene import Verdict, is_match, verdict_of
 from edge_agent.vision import Eye, References, Refusal
+from edge_agent.vision.describe import frame_mask
+from edge_agent.vision.references import light_from
 from tests.support import room
 
 STREETS = demo_pictures.STREETS
@@ -105,8 +107,8 @@ def _boards(path: Path) -> vision.Grey:
 
 
 def _without_text_search(frames):
-    (light,) = [vision._light(n, f, vision._frame_mask()) for n, f in frames.items()]
-    return References(counts=vision._frame_mask(), lights=(light,))
+    (light,) = [light_from(n, f, frame_mask()) for n, f in frames.items()]
+    return References(counts=frame_mask(), lights=(light,))
 
 
 def test_another_street_is_foreign(street, references):

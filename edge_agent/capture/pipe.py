@@ -239,6 +239,12 @@ def _picture(body: "_Body", jpeg: bytes) -> PictureTaken:
             blown_share=seen.number("blown_share"),
             change=seen.number("change"),
             same_bits=seen.whole("same_bits"),
+            placed=seen.truth("placed"),
+            angle_deg=seen.number("angle_deg"),
+            zoom=seen.number("zoom"),
+            covered_share=seen.number("covered_share"),
+            fault=seen.text("fault"),
+            other_device=seen.text("other_device"),
         ),
         jpeg=jpeg,
     )

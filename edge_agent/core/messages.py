@@ -42,6 +42,10 @@ class FindingKey(Enum):
     VIEW_BLURRED = "view_blurred"
     VIEW_FROZEN = "view_frozen"
     VIEW_UNSURE = "view_unsure"
+    VIEW_NUDGED = "view_nudged"
+    VIEW_PARTLY_COVERED = "view_partly_covered"
+    VIEW_FILE_DAMAGED = "view_file_damaged"
+    VIEW_OTHER_DEVICE = "view_other_device"
     CABLE_OPEN = "cable_open"
     CABLE_UNREADABLE = "cable_unreadable"
     CABLE_CAMERA_TAKEN = "cable_camera_taken"
@@ -107,6 +111,20 @@ class SceneReading:
         float  # 0..1, share of pixels beyond noise against the picture before; 1.0 for the first
     )
     same_bits: int  # how many pictures in a row were equal to the bit, this one included
+    # How the view lies in the picture, where that could be measured: `placed` says that dx, dy (at the picture's centre),
+    # angle and zoom come from enough parts of the picture to be told to a person.
+    placed: bool = False
+    angle_deg: float = 0.0  # what is seen is turned clockwise by so much
+    zoom: float = 1.0  # above 1: things look larger than when commissioned
+    covered_share: float = (
+        0.0  # 0..1, of the parts that the references know: gone, while the rest agrees
+    )
+    fault: str = (
+        ""  # why the references on disk cannot be used; the view then counts as not commissioned
+    )
+    other_device: str = (
+        ""  # what differs from the device that was commissioned; "" = nothing, or not known
+    )
 
 
 # ---- events: cameras ----

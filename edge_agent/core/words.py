@@ -201,6 +201,30 @@ WORDS: Final[Mapping[FindingKey, Sentence]] = {
         "It cannot be told whether {camera} shows its street (rain, glare, a parked lorry). Its pictures are held until it is "
         "certain. Nothing to do yet; if it lasts a day, commission its view again.",
     ),
+    FindingKey.VIEW_NUDGED: Sentence(
+        "{camera} bergeser sedikit ({shift}). Jalannya masih tampak dan gambarnya tetap disiarkan. "
+        "Kencangkan dudukannya pada kunjungan berikut; bila terus bergeser, gambarnya akan ditahan.",
+        "{camera} has shifted a little ({shift}). It still shows its street and its pictures are released. "
+        "Tighten its mount at the next visit; if it goes on shifting, its pictures will be held.",
+    ),
+    FindingKey.VIEW_PARTLY_COVERED: Sentence(
+        "Sekitar {percent_covered} % pemandangan {camera} tertutup. Mungkin daun, spanduk, sarang laba-laba atau kotoran di lensa. "
+        "Bersihkan lensanya dan singkirkan penghalangnya; bawa lap dan tangga.",
+        "Some {percent_covered} % of the view of {camera} is covered. It may be leaves, a banner, a spider's web or dirt on the lens. "
+        "Clean its lens and clear what stands before it; bring a cloth and a ladder.",
+    ),
+    FindingKey.VIEW_FILE_DAMAGED: Sentence(
+        "Pemandangan {camera} yang tersimpan tidak dapat dipakai{why}. Gambarnya ditahan. "
+        "Daftarkan ulang di kotak dengan edge-agent commission.",
+        "The commissioned view of {camera} cannot be used{why}. Its pictures are held. "
+        "Commission it again at the box with edge-agent commission.",
+    ),
+    FindingKey.VIEW_OTHER_DEVICE: Sentence(
+        "{camera} bukan alat yang didaftarkan{why}. Gambarnya ditahan. Bila kamera atau pengaturannya memang diganti, "
+        "daftarkan ulang di kotak dengan edge-agent commission.",
+        "{camera} is not the device that was commissioned{why}. Its pictures are held. If the camera or its settings were "
+        "changed on purpose, commission it again at the box with edge-agent commission.",
+    ),
     FindingKey.CABLE_OPEN: Sentence(
         f"Kabel ke {{camera}} di {{place}} putus atau tercabut. Bawa {{bring}}. {_DO_NOT_TAKE.id}",
         f"The cable to {{camera}} at {{place}} is cut or unplugged. Bring {{bring}}. {_DO_NOT_TAKE.en}",

@@ -25,6 +25,7 @@ from statistics import median
 
 import numpy as np
 
+import edge_agent.vision.references as vision_references
 from edge_agent import views, vision
 from edge_agent.core.messages import SceneReading
 from edge_agent.core.scene import Verdict, is_match, verdict_of
@@ -246,7 +247,9 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--no-text-search", action="store_true")
     args = parser.parse_args(argv)
     if args.no_text_search:
-        vision._on_screen = lambda frames: np.zeros((vision.HEIGHT, vision.WIDTH), np.bool_)
+        vision_references.on_screen = lambda frames: np.zeros(
+            (vision.HEIGHT, vision.WIDTH), np.bool_
+        )
     day, day_refused, ms_day, size_day = measure(args.folder, day_only=True)
     both, both_refused, ms_both, size_both = measure(args.folder, day_only=False)
     out = sys.stdout.write

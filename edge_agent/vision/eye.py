@@ -1,0 +1,114 @@
+"""The reader of one camera's pictures: each against the references and against the picture before.
+
+Promise: `Eye.read` never raises, whatever it is given; what cannot be judged says why, and never scores.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import cv2
+import numpy as np
+
+from edge_agent.core.messages import SceneReading, Unusable
+from edge_agent.vision.describe import (
+    BLOWN_GREY,
+    DARK_GREY,
+    Floats,
+    crispness,
+    describe,
+    frame_mask,
+    unusable_of,
+)
+from edge_agent.vision.match import NO_MATCH, Match, Template, spectrum_of
+from edge_agent.vision.picture import Grey, is_small_grey
+from edge_agent.vision.references import References
+
+NOISE_GREY: Final = 12.0  # change of a pixel of the 80 x 60 picture that is no noise
+_CHANGE_SIZE: Final = (80, 60)
+# A light counts as known if the picture is about as bright as the references made in it.
+LIGHT_NEAR_GREY: Final = 40.0
+
+
+class Eye:
+    """Reads one camera's pictures. One thread at a time; keeps nothing but the small picture before."""
+
+    def __init__(self, references: References | None) -> None:
+        self._view = references.view if references is not None else ""
+        self._counts = references.counts if references is not None else frame_mask()
+        lights = references.lights if references is not None else ()
+        self._templates = tuple(Template(light) for light in lights)
+        self._before: Grey | None = None
+        self._small: Floats | None = None
+        self._same_bits = 0
+
+    def read(self, grey: object) -> SceneReading:
+        """What *grey* (from `scaled_grey`) says. Never raises: anything else is NOT_A_PICTURE. About 10 ms a light."""
+        if not is_small_grey(grey):
+            return self._reading(
+                Unusable.NOT_A_PICTURE, None, NO_MATCH, sharpness=0.0, change=1.0, known=False
+            )
+        change = self._compare_with_before(grey)
+        described, strength = describe(grey)
+        unusable = unusable_of(grey, strength, self._counts)
+        if unusable is not None or not self._templates:
+            return self._reading(
+                unusable, grey, NO_MATCH, sharpness=0.0, change=change, known=False
+            )
+        masked = np.where(self._counts, described, np.complex64(0))
+        spectrum = spectrum_of(masked)
+        matches = [t.match(masked, spectrum) for t in self._templates]
+        best = max(range(len(matches)), key=lambda i: (matches[i].score, matches[i].elsewhere))
+        displaced = [m for m in matches if m.elsewhere]
+        match = displaced[0] if displaced and matches[best].score < 1.0 else matches[best]
+        template = self._templates[best]
+        sharpness = crispness(grey, template.where) / max(template.light.crispness, 1e-3)
+        mean = float(grey.mean())
+        known = any(abs(mean - t.light.mean_grey) <= LIGHT_NEAR_GREY for t in self._templates)
+        return self._reading(None, grey, match, sharpness=sharpness, change=change, known=known)
+
+    def _compare_with_before(self, grey: Grey) -> float:
+        """Share of pixels that changed beyond noise, brightness and contrast of the whole set aside."""
+        self._same_bits = (
+            self._same_bits + 1
+            if self._before is not None and np.array_equal(self._before, grey)
+            else 1
+        )
+        small = cv2.resize(grey, _CHANGE_SIZE, interpolation=cv2.INTER_AREA).astype(np.float32)
+        old, self._small, self._before = self._small, small, grey.copy()
+        if old is None:
+            return 1.0
+        gain = float(old.std()) / max(float(small.std()), 1.0)
+        level = (small - small.mean()) * min(gain, 4.0) + old.mean()
+        return float((np.abs(level - old) > NOISE_GREY).mean())
+
+    def _reading(
+        self,
+        unusable: Unusable | None,
+        grey: Grey | None,
+        match: Match,
+        *,
+        sharpness: float,
+        change: float,
+        known: bool,
+    ) -> SceneReading:
+        seen = grey if grey is not None else np.zeros((1, 1), np.uint8)
+        return SceneReading(
+            view=self._view,
+            unusable=unusable,
+            score=match.score,
+            z=match.z,
+            tiles=match.tiles,
+            cells=match.cells,
+            ncc=match.ncc,
+            dx=match.dx,
+            dy=match.dy,
+            elsewhere=match.elsewhere,
+            light_known=known,
+            sharpness=sharpness,
+            mean_grey=float(seen.mean()),
+            dark_share=float((seen < DARK_GREY).mean()),
+            blown_share=float((seen >= BLOWN_GREY).mean()),
+            change=change,
+            same_bits=self._same_bits if grey is not None else 0,
+        )
