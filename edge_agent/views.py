@@ -3,8 +3,11 @@
 Promises: `save` leaves the old file or the new one, never a part; `load` gives exactly what was saved or a `ViewFault` that
 says why not, and never raises for what a disk can do; a file of another version, camera or size is a fault, not a guess.
 A file holds maps of edge directions, at most `MAX_FILE_BYTES`, and no photograph.
+What the service learns by itself lies in a file of its own, `{camera}.learnt`: what a person approved is never rewritten
+unattended. That file names the anchor it was learnt under; under another one, or if anything is wrong with it, it counts
+for nothing and the approved references stand alone.
 File: a line of magic and version, a line with the SHA-256 of all that follows, a line of JSON, then the arrays, deflated.
-Not its job: making references (vision.py), asking a person (commission.py), holding the gate when there are none (gate.py).
+Not its job: making references (vision), asking a person (commission.py), holding the gate when there are none (gate.py).
 """
 
 from __future__ import annotations
@@ -14,25 +17,32 @@ import json
 import os
 import re
 import zlib
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final, TypeAlias, cast
 
 import numpy as np
 
 from edge_agent.core.settings import CAMERA_ID
+from edge_agent.device import Device, is_mac
 from edge_agent.vision import HEIGHT, LEVELS, WIDTH, Light, References
 
-MAGIC: Final = b"edge-agent view 1\n"
+MAGIC: Final = b"edge-agent view 2\n"
+MAGIC_LEARNT: Final = b"edge-agent learnt 1\n"
 MAX_FILE_BYTES: Final = 200_000
-MAX_LIGHTS: Final = 6
+MAX_LIGHTS: Final = 6  # approved and learnt together
+MAX_OWNER: Final = 80  # characters
 SUFFIX: Final = ".view"
+SUFFIX_LEARNT: Final = ".learnt"
+_MAX_SIDE: Final = 100_000
+_MAX_CODEC: Final = 24
+_MAX_WALL_S: Final = 1e11
 _PLANE: Final = WIDTH * HEIGHT
 _COUNTS_BYTES: Final = _PLANE // 8
 _CAMERA_ID: Final = re.compile(CAMERA_ID)
 _LIGHT_NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,23}")
 
-Stamp: TypeAlias = tuple[int, int, int] | None
+Stamp: TypeAlias = tuple[int, ...] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +61,7 @@ class Listed:
     references: References | ViewFault
     size_bytes: int
     saved_wall_s: float
+    learnt_why: str = ""  # why what was learnt counts for nothing
 
 
 class _Damaged(Exception):  # noqa: N818 - never leaves this module
@@ -66,21 +77,39 @@ def path_of(folder: Path | str, camera_id: str) -> Path:
 
 
 def stamp(folder: Path | str, camera_id: str) -> Stamp:
-    """Changes whenever the file is replaced, and costs one stat; None = no file (or none that can be seen)."""
+    """Changes whenever either file is replaced, and costs two stats; None = not commissioned (or not to be seen)."""
+    path = path_of(folder, camera_id)
+    approved = _stat(path)
+    return approved and approved + (_stat(_learnt_beside(path)) or ())
+
+
+def _stat(path: Path) -> tuple[int, int, int] | None:
     try:
-        found = path_of(folder, camera_id).stat()
+        found = path.stat()
     except OSError:
         return None
     return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def load(folder: Path | str, camera_id: str) -> References | ViewFault | None:
-    """The references of *camera_id*; None = never commissioned; a fault if there is a file but no trust in it."""
+    """The references of *camera_id*, with what was learnt since; None = never commissioned; a fault if not to be trusted.
+
+    Whatever is wrong with what was learnt, the approved references stand: see `learnt_lights` for the reason.
+    """
+    approved = load_approved(folder, camera_id)
+    if not isinstance(approved, References):
+        return approved
+    learnt = learnt_lights(folder, camera_id, approved)
+    if isinstance(learnt, ViewFault) or not learnt:
+        return approved
+    return replace(approved, lights=approved.lights + learnt, learnt=len(learnt))
+
+
+def load_approved(folder: Path | str, camera_id: str) -> References | ViewFault | None:
+    """As `load`, without what was learnt: exactly what a person approved."""
     path = path_of(folder, camera_id)
     try:
-        with path.open("rb") as file:
-            raw = file.read(MAX_FILE_BYTES + 1)
-        return _decode(raw, camera_id)
+        return _decode(_read(path), camera_id)
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -89,10 +118,59 @@ def load(folder: Path | str, camera_id: str) -> References | ViewFault | None:
         return ViewFault(camera=camera_id, why=f"{path}: {damage}")
 
 
+def learnt_lights(
+    folder: Path | str, camera_id: str, approved: References
+) -> tuple[Light, ...] | ViewFault:
+    """The lights that were learnt under *approved*; empty if none were, a fault if they are not to be trusted."""
+    path = _learnt_beside(path_of(folder, camera_id))
+    try:
+        return _decode_learnt(_read(path), camera_id, approved)
+    except FileNotFoundError:
+        return ()
+    except OSError as error:
+        return ViewFault(camera=camera_id, why=f"{path}: cannot be read: {error.strerror or error}")
+    except _Damaged as damage:
+        return ViewFault(camera=camera_id, why=f"{path}: {damage}")
+
+
+def _read(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(MAX_FILE_BYTES + 1)
+
+
 def save(folder: Path | str, camera_id: str, references: References) -> Path:
-    """Write whole or not at all, and be on disk on return. OSError if the disk refuses; ValueError if it is too large."""
+    """Write what was approved of *references*, whole or not at all, and be on disk on return; what was learnt is void then.
+
+    OSError if the disk refuses; ValueError if they are too large or their owner's name is.
+    """
     path = path_of(folder, camera_id)
-    raw = _encode(references, camera_id)
+    _write_whole(path, _encode(references, camera_id))
+    # A power cut before this line leaves lights that name another anchor, and so count for nothing.
+    _learnt_beside(path).unlink(missing_ok=True)
+    return path
+
+
+def save_learnt(folder: Path | str, camera_id: str, anchor: str, lights: tuple[Light, ...]) -> Path:
+    """Write the lights that were learnt under the approved references with that *anchor*: all of them, whole or not at all.
+
+    OSError if the disk refuses; ValueError if there are none, too many, or they are too large. Lights whose names are
+    those of approved ones are saved, and refused when they are loaded.
+    """
+    path = _learnt_beside(path_of(folder, camera_id))
+    if not 1 <= len(lights) < MAX_LIGHTS:
+        msg = f"{len(lights)} learnt lights; 1 to {MAX_LIGHTS - 1} are possible beside an approved one"
+        raise ValueError(msg)
+    head: dict[str, object] = {"camera": camera_id, "anchor": anchor}
+    raw = _pack(MAGIC_LEARNT, head, lights, (), camera_id)
+    _write_whole(path, raw)
+    return path
+
+
+def _learnt_beside(path: Path) -> Path:
+    return path.with_suffix(SUFFIX_LEARNT)
+
+
+def _write_whole(path: Path, raw: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
@@ -108,17 +186,24 @@ def save(folder: Path | str, camera_id: str, references: References) -> Path:
         beside.unlink(missing_ok=True)
         raise
     _sync_folder(path.parent)
-    return path
 
 
 def forget(folder: Path | str, camera_id: str) -> bool:
-    """Remove the references; True if there were any. OSError if the disk refuses."""
+    """Remove the references and what was learnt; True if there were any. OSError if the disk refuses."""
     path = path_of(folder, camera_id)
+    # The approved file first: without it what was learnt counts for nothing, whenever the power goes.
+    gone = _unlink(path)
+    if not _unlink(_learnt_beside(path)) and not gone:
+        return False
+    _sync_folder(path.parent)
+    return gone
+
+
+def _unlink(path: Path) -> bool:
     try:
         path.unlink()
     except FileNotFoundError:
         return False
-    _sync_folder(path.parent)
     return True
 
 
@@ -131,16 +216,22 @@ def listing(folder: Path | str) -> tuple[Listed, ...]:
             continue
         references = load(folder, camera)
         if references is not None:
-            about = path.stat()
-            found.append(
-                Listed(
-                    camera=camera,
-                    references=references,
-                    size_bytes=about.st_size,
-                    saved_wall_s=about.st_mtime,
-                )
-            )
+            found.append(_listed(folder, camera, path, references))
     return tuple(found)
+
+
+def _listed(
+    folder: Path | str, camera: str, path: Path, references: References | ViewFault
+) -> Listed:
+    about = path.stat()
+    learnt = learnt_lights(folder, camera, references) if isinstance(references, References) else ()
+    return Listed(
+        camera=camera,
+        references=references,
+        size_bytes=about.st_size,
+        saved_wall_s=about.st_mtime,
+        learnt_why=learnt.why if isinstance(learnt, ViewFault) else "",
+    )
 
 
 def _give_to_owner_of(folder: Path, descriptor: int) -> None:
@@ -162,26 +253,42 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _encode(references: References, camera_id: str) -> bytes:
-    head = {
+    if len(references.owner) > MAX_OWNER or not references.owner.isprintable():
+        msg = f"the owner's name must be at most {MAX_OWNER} printable characters"
+        raise ValueError(msg)
+    device = references.device
+    head: dict[str, object] = {
         "camera": camera_id,
-        "view": references.view,
-        "width": WIDTH,
-        "height": HEIGHT,
-        "lights": [
-            {
-                "name": light.name,
-                "mean_grey": light.mean_grey,
-                "crispness": light.crispness,
-                "frames": light.frames,
-            }
-            for light in references.lights
-        ],
+        "anchor": references.anchor,
+        "owner": references.owner,
+        "commissioned_wall_s": float(references.commissioned_wall_s),
+        "device": None if device is None else asdict(device),
     }
-    planes = [np.packbits(references.counts).tobytes()]
-    for light in references.lights:
-        planes += [light.re.tobytes(), light.im.tobytes()]
-    body = json.dumps(head, sort_keys=True).encode() + b"\n" + zlib.compress(b"".join(planes), 9)
-    raw = MAGIC + hashlib.sha256(body).hexdigest().encode() + b"\n" + body
+    counts = (np.packbits(references.counts).tobytes(),)
+    return _pack(MAGIC, head, references.approved, counts, camera_id)
+
+
+def _pack(
+    magic: bytes,
+    head: dict[str, object],
+    lights: tuple[Light, ...],
+    planes: tuple[bytes, ...],
+    camera_id: str,
+) -> bytes:
+    about = [
+        {
+            "name": light.name,
+            "mean_grey": light.mean_grey,
+            "crispness": light.crispness,
+            "frames": light.frames,
+        }
+        for light in lights
+    ]
+    head = head | {"width": WIDTH, "height": HEIGHT, "lights": about}
+    maps = [plane.tobytes() for light in lights for plane in (light.re, light.im)]
+    deflated = zlib.compress(b"".join([*planes, *maps]), 9)
+    body = json.dumps(head, sort_keys=True).encode() + b"\n" + deflated
+    raw = magic + hashlib.sha256(body).hexdigest().encode() + b"\n" + body
     if len(raw) > MAX_FILE_BYTES:
         msg = (
             f"references of {camera_id} take {len(raw)} bytes, at most {MAX_FILE_BYTES} are allowed"
@@ -191,14 +298,47 @@ def _encode(references: References, camera_id: str) -> bytes:
 
 
 def _decode(raw: bytes, camera_id: str) -> References:
+    head, deflated = _unpack(MAGIC, raw, camera_id)
+    owner, wall_s = head.get("owner"), head.get("commissioned_wall_s")
+    if not isinstance(owner, str) or len(owner) > MAX_OWNER or not owner.isprintable():
+        raise _Damaged("damaged: its owner is not described as it should be")
+    if not isinstance(wall_s, float) or not 0.0 <= wall_s <= _MAX_WALL_S:
+        raise _Damaged("damaged: its time is no time")
+    planes = _inflate(deflated, _COUNTS_BYTES + len(_lights(head)) * 2 * _PLANE)
+    bits = np.unpackbits(np.frombuffer(planes, np.uint8, _COUNTS_BYTES))
+    references = References(
+        counts=bits.reshape(HEIGHT, WIDTH).astype(np.bool_),
+        lights=_maps(_lights(head), planes[_COUNTS_BYTES:]),
+        device=_device(head.get("device")),
+        owner=owner,
+        commissioned_wall_s=wall_s,
+    )
+    if references.anchor != head.get("anchor"):
+        raise _Damaged("damaged: its maps are not those it was saved with")
+    return references
+
+
+def _decode_learnt(raw: bytes, camera_id: str, approved: References) -> tuple[Light, ...]:
+    head, deflated = _unpack(MAGIC_LEARNT, raw, camera_id)
+    if head.get("anchor") != approved.anchor:
+        raise _Damaged("learnt under other references than those that are approved now")
+    heads = _lights(head)
+    names = [light.name for light in approved.approved] + [h.name for h in heads]
+    if len(names) > MAX_LIGHTS or len(set(names)) < len(names):
+        raise _Damaged("too many kinds of light, or one twice")
+    return _maps(heads, _inflate(deflated, len(heads) * 2 * _PLANE))
+
+
+def _unpack(magic: bytes, raw: bytes, camera_id: str) -> tuple[dict[str, object], bytes]:
+    """Header and packed maps of a file that is whole and of this camera."""
     if len(raw) > MAX_FILE_BYTES:
         raise _Damaged("larger than any reference: not one of ours")
-    if not raw.startswith(MAGIC):
-        version = raw.startswith(MAGIC[:-2])
+    if not raw.startswith(magic):
+        version = raw.startswith(magic[:-2])
         raise _Damaged(
             "made by another version of the agent" if version else "empty or not a reference file"
         )
-    digest, _, body = raw[len(MAGIC) :].partition(b"\n")
+    digest, _, body = raw[len(magic) :].partition(b"\n")
     if hashlib.sha256(body).hexdigest().encode() != digest:
         raise _Damaged("damaged: its checksum does not fit")
     line, _, deflated = body.partition(b"\n")
@@ -208,10 +348,7 @@ def _decode(raw: bytes, camera_id: str) -> References:
         raise _Damaged(msg)
     if (head.get("width"), head.get("height")) != (WIDTH, HEIGHT):
         raise _Damaged("made for another picture size")
-    references = _references(_lights(head.get("lights")), deflated)
-    if references.view != head.get("view"):
-        raise _Damaged("damaged: its maps are not those it was saved with")
-    return references
+    return head, deflated
 
 
 def _head(line: bytes) -> dict[str, object]:
@@ -224,6 +361,27 @@ def _head(line: bytes) -> dict[str, object]:
     return cast("dict[str, object]", head)
 
 
+def _device(value: object) -> Device | None:
+    if value is None:
+        return None
+    fields = cast("dict[str, object]", value) if isinstance(value, dict) else {}
+    codec, mac = fields.get("codec"), fields.get("mac")
+    width, height = fields.get("width"), fields.get("height")
+    if (
+        not isinstance(codec, str)
+        or len(codec) > _MAX_CODEC
+        or not codec.isprintable()
+        or not isinstance(mac, str)
+        or not (mac == "" or is_mac(mac))
+        or not isinstance(width, int)
+        or not isinstance(height, int)
+        or not 0 <= width <= _MAX_SIDE
+        or not 0 <= height <= _MAX_SIDE
+    ):
+        raise _Damaged("damaged: its device is not described as it should be")
+    return Device(codec=codec, width=width, height=height, mac=mac)
+
+
 @dataclass(frozen=True, slots=True)
 class _LightHead:
     name: str
@@ -232,10 +390,14 @@ class _LightHead:
     frames: int
 
 
-def _lights(value: object) -> tuple[_LightHead, ...]:
+def _lights(head: dict[str, object]) -> tuple[_LightHead, ...]:
+    value = head.get("lights")
     if not isinstance(value, list) or not 1 <= len(value) <= MAX_LIGHTS:
         raise _Damaged("damaged: an empty set of references")
-    return tuple(_light_head(item) for item in value)
+    lights = tuple(_light_head(item) for item in value)
+    if len({light.name for light in lights}) < len(lights):
+        raise _Damaged("damaged: a kind of light is there twice")
+    return lights
 
 
 def _light_head(item: object) -> _LightHead:
@@ -255,8 +417,7 @@ def _light_head(item: object) -> _LightHead:
     return _LightHead(name, grey, crispness, frames)
 
 
-def _references(heads: tuple[_LightHead, ...], deflated: bytes) -> References:
-    wanted = _COUNTS_BYTES + len(heads) * 2 * _PLANE
+def _inflate(deflated: bytes, wanted: int) -> bytes:
     inflate = zlib.decompressobj()
     try:
         planes = inflate.decompress(deflated, wanted + 1)
@@ -264,14 +425,14 @@ def _references(heads: tuple[_LightHead, ...], deflated: bytes) -> References:
         raise _Damaged("damaged: its maps cannot be unpacked") from error
     if len(planes) != wanted:
         raise _Damaged("damaged: its maps are not of the right size")
-    bits = np.unpackbits(np.frombuffer(planes, np.uint8, _COUNTS_BYTES))
-    counts = bits.reshape(HEIGHT, WIDTH).astype(np.bool_)
-    maps = np.frombuffer(planes, np.int8, offset=_COUNTS_BYTES).reshape(
-        len(heads), 2, HEIGHT, WIDTH
-    )
+    return planes
+
+
+def _maps(heads: tuple[_LightHead, ...], planes: bytes) -> tuple[Light, ...]:
+    maps = np.frombuffer(planes, np.int8).reshape(len(heads), 2, HEIGHT, WIDTH)
     if bool((np.abs(maps.astype(np.int16)) > LEVELS).any()):
         raise _Damaged("damaged: its maps hold values that no map has")
-    lights = tuple(
+    return tuple(
         Light(
             name=h.name,
             re=re_im[0],
@@ -282,4 +443,3 @@ def _references(heads: tuple[_LightHead, ...], deflated: bytes) -> References:
         )
         for h, re_im in zip(heads, maps, strict=True)
     )
-    return References(counts=counts, lights=lights)

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import os
 import pty
+from collections.abc import Iterable
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-from edge_agent import commission, demo_pictures, views, vision
+from edge_agent import commission, demo_pictures, foreign, views, vision
 from edge_agent.clock import SystemClock
-from edge_agent.commission import Desk, NoPictures, main
+from edge_agent.commission import Burst, Desk, NoPictures, main
 from edge_agent.core.messages import CameraLost, Cause, Died, PictureTaken, Tick
 from edge_agent.core.settings import Camera, CameraKind
+from edge_agent.device import Device
+from edge_agent.foreign import Stranger
 from edge_agent.inbox import Inbox
 from edge_agent.vision import References, Refusal
+from edge_agent.vision.describe import describe
 from tests.support import build, room
 
 STREET = demo_pictures.STREETS[0]
@@ -29,12 +33,34 @@ def _read(*paths: Path) -> tuple[bytes, ...]:
 BURST = _read(*STREET.commission)
 OTHER = _read(*demo_pictures.STREETS[1].commission)
 NIGHT = _read(*STREET.night)
+OTHER_NIGHT = _read(*demo_pictures.STREETS[1].night)
+POLE_CAMERA = Device(codec="h264", width=1920, height=1080, mac="00:12:31:aa:bb:cc")
+NOW_S = 1_800_000_000.0
+
+
+def _stranger(jpeg: bytes, name: str) -> Stranger:
+    grey = vision.scaled_grey_from_jpeg(jpeg)
+    assert grey is not None
+    return Stranger(name=name, described=describe(grey)[0])
+
+
+ROOM = _stranger(_read(*STREET.room_under_text)[0], "room 1")
 
 
 class Pole:
     """A technician at the pole: what the camera shows, what the person answers, what was said to them."""
 
-    def __init__(self, tmp_path: Path, *, shows: object = BURST, answers: str = "gate") -> None:
+    def __init__(
+        self,
+        tmp_path: Path,
+        *,
+        shows: tuple[bytes, ...] | NoPictures = BURST,
+        answers: str = "gate",
+    ) -> None:
+        self.strangers: Iterable[Stranger] = (ROOM,)
+        self.owner = "secretary of RT 05"
+        self.device = POLE_CAMERA
+        self.wall_s = NOW_S
         self.views = tmp_path / "views"
         self.file = tmp_path / "box.toml"
         self.file.write_text(
@@ -68,16 +94,24 @@ switch = "latching"
         self.wanted: list[int] = []
 
     def __call__(self, *argv: str) -> int:
-        desk = Desk(say=self.said.append, ask=self._ask, source=self._source)
+        desk = Desk(
+            say=self.said.append,
+            ask=self._ask,
+            source=self._source,
+            strangers=lambda: self.strangers,
+            wall_s=lambda: self.wall_s,
+        )
         return main([*argv, "--config", str(self.file)], desk=desk)
 
     def _ask(self, question: str) -> str:
         self.asked.append(question)
-        return self.answers
+        return self.owner if question.startswith("Who approves") else self.answers
 
     def _source(self, camera, pictures):
         self.wanted.append(pictures)
-        return self.shows
+        if isinstance(self.shows, NoPictures):
+            return self.shows
+        return Burst(pictures=self.shows, device=self.device)
 
     @property
     def text(self) -> str:
@@ -99,8 +133,8 @@ def test_a_street_is_saved_once_its_name_was_typed(pole):
     assert pole("gate") == 0
     assert isinstance(pole.loaded(), References)
     assert pole.wanted == [20]
-    assert len(pole.asked) == 1
-    assert "no home" in pole.asked[0]
+    assert len(pole.asked) == 2
+    assert "no home" in pole.asked[1]
     assert "of 48 parts" in pole.text
     assert "#" in pole.text
     assert pole.loaded("bridge") is None
@@ -168,6 +202,12 @@ def _jpeg(picture: np.ndarray) -> bytes:
     return cv2.imencode(".jpg", picture)[1].tobytes()
 
 
+def _colour(jpeg: bytes) -> np.ndarray:
+    picture = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+    assert picture is not None
+    return picture
+
+
 def _panning() -> tuple[bytes, ...]:
     wide = room.colour(STREET.commission[0])
     return tuple(
@@ -217,7 +257,249 @@ def test_a_disk_that_refuses_is_told(pole):
     assert "not done" in pole.said[-1]
 
 
+# ---- a person's word, the device, the text ----
+
+
+def test_who_approved_when_and_which_device_are_kept(pole):
+    pole("gate")
+    loaded = pole.loaded()
+    assert (loaded.owner, loaded.commissioned_wall_s) == ("secretary of RT 05", NOW_S)
+    assert loaded.device == POLE_CAMERA
+    pole.wall_s = 0.0
+    pole("gate", "--owner", "  technician,\tcity  office ")
+    assert pole.loaded().owner == "technician, city office"
+    assert pole.loaded().commissioned_wall_s == 0.0
+    assert len(pole.asked) == 3  # the owner was not asked for again
+
+
+def test_with_yes_the_rt_stands_for_it(pole):
+    pole("gate", "--yes")
+    assert pole.loaded().owner == "RT 05 RW 03 kuningan"
+
+
+@pytest.mark.parametrize("owner", ["", "  ", "x" * 81, "\x1b[2J"])
+def test_without_a_name_nothing_is_adopted(pole, owner):
+    pole.owner = owner
+    assert pole("gate") == 1
+    assert "nobody was named" in pole.text
+    assert pole.loaded() is None
+
+
+def test_text_that_a_person_names_never_counts_in_any_light(pole):
+    assert pole("gate", "--yes") == 0
+    before = pole.loaded()
+    assert before.counts[120:144, 32:96].any()
+    assert pole("gate", "--yes", "--text", "10,50,20,10", "--text", "60.1,70,0.1,5") == 0
+    after = pole.loaded()
+    assert not after.counts[120:144, 32:96].any()
+    assert not after.counts[168:180, 192:193].any()
+    assert not after.lights[0].re[120:144, 32:96].any()
+    assert (after.counts[:120] == before.counts[:120]).all()
+    pole.shows = NIGHT
+    pole("gate", "--yes", "--light", "night", "--text", "80,80,10,10")
+    night = pole.loaded()
+    assert len(night.lights) == 2
+    assert not night.counts[120:144, 32:96].any()
+    assert not night.counts[192:216, 256:288].any()
+
+
+def test_the_text_that_was_found_is_shown(pole):
+    pole("gate", "--yes", "--text", "25,50,50,17")
+    (line,) = [line for line in pole.said if line.startswith("left out as on-screen text")]
+    assert "25,50,50,17" in line
+    (tiles,) = [line for line in pole.said if set(line) <= set("#t+.\n")]
+    assert tiles.splitlines()[3][2:6] == "tttt"
+
+
+def test_so_much_text_that_nothing_is_left_is_refused(pole):
+    assert pole("gate", "--yes", "--text", "0,0,100,70") == 1
+    assert "text or glare" in pole.text
+    assert pole.loaded() is None
+
+
+# ---- strangers ----
+
+
+def test_a_view_that_a_strange_place_would_match_is_refused(pole):
+    """The bank holds a map of that very street: whoever else has such a view, it must not pass for this one."""
+    pole.strangers = (ROOM, _stranger(_read(*STREET.stream)[0], "street 7"), ROOM)
+    assert pole("gate", "--yes") == 1
+    assert "street 7" in pole.said[-1]
+    assert "--text" in pole.said[-1]
+    assert pole.loaded() is None
+
+
+def test_the_bank_that_is_shipped_lets_real_streets_pass_and_is_all_looked_at(pole):
+    pole.strangers = tuple(foreign.maps())
+    assert pole("gate", "--yes") == 0
+    (line,) = [line for line in pole.said if line.startswith("nearest of strange rooms")]
+    assert float(line.split(": ")[1].split()[0]) < commission.STRANGER_MAX
+
+
+def test_a_bank_that_is_damaged_is_no_reason_to_adopt(pole):
+    pole.strangers = foreign.maps(b"junk")
+    assert pole("gate", "--yes") == 2
+    assert "install the agent again" in pole.said[-1]
+    assert pole.loaded() is None
+
+
+def _symmetric(jpeg: bytes) -> bytes:
+    """Left and right alike, as an alley seen along its middle."""
+    picture = _colour(jpeg)
+    half = picture[:, : picture.shape[1] // 2]
+    return _jpeg(np.concatenate([half, half[:, ::-1]], axis=1))
+
+
+def _repeating(jpeg: bytes) -> bytes:
+    """The same quarter four times, as a row of equal houses."""
+    picture = _colour(jpeg)
+    quarter = picture[:, picture.shape[1] // 3 :][:, : picture.shape[1] // 4]
+    return _jpeg(np.concatenate([quarter] * 4, axis=1))
+
+
+@pytest.mark.parametrize(
+    ("made", "word"), [(_symmetric, "its own mirror image"), (_repeating, "itself shifted by 25%")]
+)
+def test_a_view_that_would_match_itself_displaced_is_refused(pole, made, word):
+    pole.shows = tuple(made(jpeg) for jpeg in BURST)
+    assert pole("gate", "--yes") == 1
+    assert f"refused: {word} reaches" in pole.said[-1]
+    assert pole.loaded() is None
+
+
+def test_another_camera_that_shows_the_same_is_refused_unless_it_is_meant(pole):
+    assert pole("gate", "--yes") == 0
+    assert pole("bridge", "--yes") == 1
+    assert "camera gate of this box shows nearly the same" in pole.said[-1]
+    assert pole.loaded("bridge") is None
+    assert pole("bridge", "--yes", "--same-as", "gate") == 0
+    assert isinstance(pole.loaded("bridge"), References)
+
+
+def test_another_camera_that_shows_something_else_is_no_hindrance(pole):
+    assert pole("gate", "--yes") == 0
+    pole.shows = OTHER
+    assert pole("bridge", "--yes") == 0
+    assert any(line.startswith("nearest of camera gate") for line in pole.said)
+
+
+def test_a_camera_whose_file_is_damaged_or_that_left_the_box_is_not_compared(pole):
+    pole("gate", "--yes")
+    views.save(pole.views, "old-one", pole.loaded())
+    (pole.views / "gate.view").write_bytes(b"junk")
+    assert pole("bridge", "--yes") == 0
+
+
+@pytest.mark.parametrize("other", ["gate", "nowhere", "../x"])
+def test_same_as_what_is_no_other_camera_is_not_done(pole, other):
+    assert pole("gate", "--yes", "--same-as", other) == 2
+    assert pole.wanted == []
+
+
+# ---- other lights are tied to the view ----
+
+
+def test_a_light_that_shows_too_little_of_the_day_wants_a_word_at_the_terminal(pole):
+    pole("gate", "--yes")
+    day = pole.loaded()
+    pole.shows = OTHER_NIGHT
+    pole.answers = ""
+    assert pole("gate", "--yes", "--light", "night") == 1
+    assert "answer at the terminal" in pole.said[-1]
+    assert pole.loaded().view == day.view
+    pole.answers = "gate"
+    assert pole("gate", "--light", "night") == 0
+    assert "Only you can tell" in pole.text
+    assert [light.name for light in pole.loaded().lights] == ["day", "night"]
+
+
+def test_a_camera_that_was_moved_since_the_day_gets_no_night(pole):
+    pole("gate", "--yes")
+    pole.shows = tuple(_jpeg(np.roll(_colour(jpeg), 64, axis=1)) for jpeg in BURST)
+    assert pole("gate", "--light", "dusk") == 1
+    assert "not where it lay by day" in pole.said[-1]
+    assert [light.name for light in pole.loaded().lights] == ["day"]
+
+
+def test_another_device_gets_no_night_but_may_be_commissioned_anew(pole):
+    pole("gate", "--yes")
+    pole.device = Device(codec="h265", width=1920, height=1080, mac="00:12:31:aa:bb:cd")
+    pole.shows = NIGHT
+    assert pole("gate", "--light", "night") == 1
+    assert "codec h265 instead of h264" in pole.said[-1]
+    pole.shows = BURST
+    assert pole("gate", "--yes") == 0
+    assert "another device: hardware address" in pole.text
+    assert pole.loaded().device == pole.device
+
+
+def test_what_was_learnt_is_void_once_a_light_is_added(pole):
+    pole("gate", "--yes")
+    approved = pole.loaded()
+    learnt = vision.add_light(
+        approved, "learnt-1", [vision.scaled_grey_from_jpeg(j) for j in NIGHT]
+    )
+    assert isinstance(learnt, References)
+    views.save_learnt(pole.views, "gate", approved.anchor, learnt.lights[1:])
+    assert pole.loaded().learnt == 1
+    pole("--list")
+    assert f"learnt-1 ({len(NIGHT)}, learnt)" in pole.text
+    pole.shows = NIGHT
+    assert pole("gate", "--yes", "--light", "night") == 0
+    assert [light.name for light in pole.loaded().lights] == ["day", "night"]
+
+
 # ---- check, list, forget ----
+
+
+def test_check_tells_another_device_apart(pole):
+    pole("gate", "--yes")
+    assert pole("gate", "--check") == 0
+    pole.device = Device(codec="h264", width=1920, height=1080)
+    assert pole("gate", "--check") == 0
+    pole.device = Device(codec="h264", width=1280, height=720)
+    assert pole("gate", "--check") == 1
+    assert "1280x720 instead of 1920x1080" in pole.text
+
+
+def test_list_says_who_when_and_which_device(pole):
+    pole("gate", "--owner", "secretary, RT 05")
+    pole.wall_s = NOW_S + 3.5 * 86_400
+    pole("--list")
+    line = next(line for line in pole.said if line.startswith("gate: view"))
+    assert "commissioned on 2027-01-15, 3 days ago, by secretary, RT 05" in line
+    assert "h264 1920x1080, hardware address 00:12:31:aa:bb:cc" in line
+    pole.wall_s = 0.0
+    pole("--list")
+    assert "commissioned on 2027-01-15 by secretary" in pole.said[-2]
+    commission.commission_from_files(STREET.commission, pole.views, "gate")
+    pole("--list")
+    assert "commissioned at a time not known by nobody named; not known" in pole.said[-2]
+
+
+def test_list_says_when_what_was_learnt_counts_for_nothing(pole):
+    pole("gate", "--yes")
+    (pole.views / "gate.learnt").write_bytes(b"junk")
+    pole("--list")
+    assert "counts for nothing" in pole.text
+
+
+def test_a_folder_that_cannot_be_listed_is_told(pole, monkeypatch):
+    def refused(_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(views, "listing", refused)
+    assert pole("--list") == 2
+    assert "Permission denied" in pole.text
+
+
+def test_a_camera_that_left_the_configuration_can_be_forgotten(pole):
+    pole("gate", "--yes")
+    views.save(pole.views, "old-one", pole.loaded())
+    assert pole("old-one", "--forget", "--yes") == 0
+    assert pole.loaded("old-one") is None
+    assert pole("old-one", "--forget", "--yes") == 2
+    assert pole("../gate", "--forget", "--yes") == 2
 
 
 def test_check_says_match_for_the_street_and_not_for_a_room(pole):
@@ -244,6 +526,7 @@ def test_list_names_every_camera_and_is_well_only_if_all_are(pole):
     pole("gate", "--yes")
     assert pole("--list") == 1
     assert "bridge: not commissioned" in pole.text
+    pole.shows = OTHER
     pole("bridge", "--yes")
     views.save(pole.views, "old-one", pole.loaded())
     pole.said.clear()
@@ -284,6 +567,17 @@ def test_forgetting_where_the_disk_refuses_is_told(pole):
         ["gate", "--pictures", "x"],
         ["gate", "--light", "fog"],
         ["gate", "--list", "--forget"],
+        ["gate", "--owner", " "],
+        ["gate", "--owner", "x" * 81],
+        ["gate", "--text", "1,2,3"],
+        ["gate", "--text", "1,2,3,x"],
+        ["gate", "--text", "nan,2,3,4"],
+        ["gate", "--text", "1,nan,3,4"],
+        ["gate", "--text", "1,2,nan,4"],
+        ["gate", "--text", "1,2,3,nan"],
+        ["gate", "--text", "-1,2,3,4"],
+        ["gate", "--text", "1,2,0,4"],
+        ["gate", "--text", "90,2,11,4"],
     ],
 )
 def test_wrong_usage_is_not_done(pole, argv, capsys):
@@ -344,21 +638,25 @@ def _taken(jpeg: bytes, generation: int = 1) -> PictureTaken:
     return build.picture(jpeg=jpeg, generation=generation)
 
 
+def _burst(*jpegs: bytes) -> Burst:
+    return Burst(pictures=jpegs, device=Device(codec="h264", width=1920, height=1080))
+
+
 def _lost(detail: str = "") -> CameraLost:
     return CameraLost(camera="gate", generation=1, cause=Cause.STALLED, detail=detail)
 
 
 def test_pictures_of_one_connection_make_a_burst():
     burst, said = _collected(build.opened(), _taken(b"1"), _taken(b"2"))
-    assert burst == (b"1", b"2")
+    assert burst == _burst(b"1", b"2")
     assert said == ["picture 1 of 2", "picture 2 of 2"]
 
 
 def test_a_connection_that_broke_starts_the_burst_anew():
     burst, _ = _collected(_taken(b"1"), _taken(b"2", generation=2), _taken(b"3", generation=2))
-    assert burst == (b"2", b"3")
+    assert burst == _burst(b"2", b"3")
     burst, said = _collected(_taken(b"1"), _lost("no frame for 10 s"), _taken(b"2"), _taken(b"3"))
-    assert burst == (b"2", b"3")
+    assert burst == _burst(b"2", b"3")
     assert "no frame for 10 s" in said[1]
 
 
@@ -386,8 +684,9 @@ def test_a_clip_is_recorded_through_the_real_capture(tmp_path, monkeypatch):
     said: list[str] = []
     burst = commission.take_burst(camera, 5, say=said.append, clock=SystemClock())
     assert not isinstance(burst, NoPictures), said
-    assert set(burst) == set(BURST)
-    assert isinstance(commission.references_from(burst, light="day"), References)
+    assert set(burst.pictures) == set(BURST)
+    assert burst.device == Device(codec="clip", width=640, height=360)
+    assert isinstance(commission.references_from(burst.pictures, light="day"), References)
 
 
 # ---- from files ----

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import hashlib
+import itertools
 import json
 import os
+import tempfile
 import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edge_agent import demo_pictures, views, vision
+from edge_agent.device import Device
 from edge_agent.views import Listed, ViewFault
 from edge_agent.vision import References
 
@@ -126,7 +131,17 @@ def _forged(head: object, body: bytes) -> bytes:
 
 
 GOOD_LIGHT = {"name": "day", "mean_grey": 100.0, "crispness": 0.7, "frames": 5}
-GOOD_HEAD = {"camera": "gate", "view": "x", "width": 320, "height": 240, "lights": [GOOD_LIGHT]}
+GOOD_DEVICE = {"codec": "h264", "width": 1920, "height": 1080, "mac": "aa:bb:cc:00:11:22"}
+GOOD_HEAD = {
+    "camera": "gate",
+    "anchor": "x",
+    "width": 320,
+    "height": 240,
+    "lights": [GOOD_LIGHT],
+    "owner": "RT secretary",
+    "commissioned_wall_s": 1.8e9,
+    "device": GOOD_DEVICE,
+}
 PLANES = 320 * 240 // 8 + 2 * 320 * 240
 
 
@@ -135,7 +150,7 @@ PLANES = 320 * 240 // 8 + 2 * 320 * 240
     [
         (b"", "empty"),
         (b"\0" * 100, "not a reference file"),
-        (b"edge-agent view 2\nxx", "another version"),
+        (b"edge-agent view 1\nxx", "another version"),
         (b"x" * 200_001, "larger"),
         (_forged(b"{", b""), "header"),
         (_forged(b"[1]", b""), "no table"),
@@ -154,6 +169,26 @@ PLANES = 320 * 240 // 8 + 2 * 320 * 240
         ),
         (_forged(GOOD_HEAD | {"lights": [GOOD_LIGHT | {"crispness": -1.0}]}, b""), "kind of light"),
         (_forged(GOOD_HEAD | {"lights": [GOOD_LIGHT | {"frames": 1.5}]}, b""), "kind of light"),
+        (_forged(GOOD_HEAD | {"lights": [GOOD_LIGHT] * 2}, b""), "there twice"),
+        (_forged(GOOD_HEAD | {"owner": 7}, b""), "owner"),
+        (_forged(GOOD_HEAD | {"owner": "x" * 81}, b""), "owner"),
+        (_forged(GOOD_HEAD | {"owner": "\x1b[2J"}, b""), "owner"),
+        (_forged(GOOD_HEAD | {"commissioned_wall_s": -1.0}, b""), "no time"),
+        (_forged(GOOD_HEAD | {"commissioned_wall_s": float("nan")}, b""), "no time"),
+        (_forged(GOOD_HEAD | {"commissioned_wall_s": "today"}, b""), "no time"),
+        *(
+            (_forged(GOOD_HEAD | {"device": device}, zlib.compress(b"\0" * PLANES)), "device")
+            for device in (
+                "h264",
+                GOOD_DEVICE | {"codec": 264},
+                GOOD_DEVICE | {"codec": "x" * 25},
+                GOOD_DEVICE | {"codec": "\n"},
+                GOOD_DEVICE | {"mac": "aa:bb"},
+                GOOD_DEVICE | {"mac": None},
+                GOOD_DEVICE | {"width": -1},
+                GOOD_DEVICE | {"height": 1e9},
+            )
+        ),
         (_forged(GOOD_HEAD, b"not deflated"), "unpacked"),
         (_forged(GOOD_HEAD, zlib.compress(b"\0" * (PLANES - 1))), "right size"),
         (_forged(GOOD_HEAD, zlib.compress(b"\0" * 100_000_000)), "right size"),
@@ -259,3 +294,347 @@ def test_a_technician_who_is_root_leaves_a_file_the_service_can_read(tmp_path, r
     os.chown(tmp_path, 12345, 12346)
     found = views.save(tmp_path, "gate", references).stat()
     assert (found.st_uid, found.st_gid) == (12345, 12346)
+
+
+# ---- who approved, and which device ----
+
+DEVICE = Device(codec="h264", width=1920, height=1080, mac="00:12:31:aa:bb:cc")
+
+
+def test_owner_time_and_device_come_back_and_are_part_of_the_view(tmp_path, references):
+    signed = dataclasses.replace(
+        references, owner="secretary, RT 05", commissioned_wall_s=1_800_000_000.0, device=DEVICE
+    )
+    assert signed.view != references.view
+    views.save(tmp_path, "gate", signed)
+    loaded = views.load(tmp_path, "gate")
+    assert isinstance(loaded, References)
+    assert (loaded.owner, loaded.commissioned_wall_s) == ("secretary, RT 05", 1_800_000_000.0)
+    assert loaded.device == DEVICE
+    assert loaded.view == loaded.anchor == signed.view
+
+
+@pytest.mark.parametrize("owner", ["x" * 81, "a\nb", "\x1b[31m"])
+def test_an_owner_that_is_no_name_is_not_saved(tmp_path, references, owner):
+    with pytest.raises(ValueError, match="owner"):
+        views.save(tmp_path, "gate", dataclasses.replace(references, owner=owner))
+    assert views.load(tmp_path, "gate") is None
+
+
+# ---- what was learnt ----
+
+
+def _learnt(references: References, name: str = "learnt-1") -> tuple[vision.Light, ...]:
+    return (dataclasses.replace(references.lights[0], name=name, mean_grey=50.0),)
+
+
+@pytest.fixture
+def with_learnt(tmp_path, references, saved) -> Path:
+    return views.save_learnt(tmp_path, "gate", references.anchor, _learnt(references))
+
+
+def test_what_was_learnt_stands_behind_what_was_approved(tmp_path, references, saved, with_learnt):
+    approved_bytes = saved.read_bytes()
+    loaded = views.load(tmp_path, "gate")
+    assert isinstance(loaded, References)
+    assert [light.name for light in loaded.lights] == ["day", "night", "learnt-1"]
+    assert [light.name for light in loaded.approved] == ["day", "night"]
+    assert loaded.anchor == references.anchor
+    assert loaded.view != references.view
+    assert saved.read_bytes() == approved_bytes
+    alone = views.load_approved(tmp_path, "gate")
+    assert isinstance(alone, References)
+    assert alone.view == references.view
+    (listed,) = views.listing(tmp_path)
+    assert isinstance(listed.references, References)
+    assert (listed.references.learnt, listed.learnt_why) == (1, "")
+
+
+def test_learning_more_replaces_what_was_learnt_and_gives_the_view_another_name(
+    tmp_path, references, saved, with_learnt
+):
+    first = views.load(tmp_path, "gate")
+    two = _learnt(references) + _learnt(references, "learnt-2")
+    views.save_learnt(tmp_path, "gate", references.anchor, two)
+    second = views.load(tmp_path, "gate")
+    assert isinstance(first, References)
+    assert isinstance(second, References)
+    assert (second.learnt, second.anchor) == (2, first.anchor)
+    assert second.view != first.view
+
+
+def _alone(tmp_path: Path, references: References) -> str:
+    """The approved references stand, and why nothing learnt does."""
+    loaded = views.load(tmp_path, "gate")
+    assert isinstance(loaded, References)
+    assert (loaded.view, loaded.learnt) == (references.view, 0)
+    (listed,) = views.listing(tmp_path)
+    return listed.learnt_why
+
+
+def test_what_was_learnt_under_other_references_counts_for_nothing(tmp_path, references, saved):
+    views.save_learnt(tmp_path, "gate", "0" * 64, _learnt(references))
+    assert "other references" in _alone(tmp_path, references)
+
+
+@pytest.mark.parametrize(
+    "lights",
+    [("day",), ("learnt-1", "learnt-1"), ("a", "b", "c", "d", "e")],
+    ids=["an approved name", "one twice", "too many"],
+)
+def test_learnt_lights_that_do_not_fit_count_for_nothing(tmp_path, references, saved, lights):
+    made = tuple(light for name in lights for light in _learnt(references, name))
+    views.save_learnt(tmp_path, "gate", references.anchor, made)
+    assert "twice" in _alone(tmp_path, references)
+
+
+@pytest.mark.parametrize("count", [0, 6])
+def test_no_light_or_too_many_are_not_saved(tmp_path, references, count):
+    with pytest.raises(ValueError, match=f"{count} learnt lights"):
+        views.save_learnt(tmp_path, "gate", references.anchor, _learnt(references) * count)
+
+
+def test_lights_of_another_camera_or_version_count_for_nothing(
+    tmp_path, references, saved, with_learnt
+):
+    other = views.save_learnt(tmp_path, "pole", references.anchor, _learnt(references))
+    with_learnt.write_bytes(other.read_bytes())
+    assert "'pole'" in _alone(tmp_path, references)
+    with_learnt.write_bytes(b"edge-agent learnt 9\nx")
+    assert "another version" in _alone(tmp_path, references)
+    with_learnt.write_bytes(saved.read_bytes())
+    assert "not a reference file" in _alone(tmp_path, references)
+    with_learnt.unlink()
+    with_learnt.mkdir()
+    assert "cannot be read" in _alone(tmp_path, references)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_any_single_damage_to_what_was_learnt_leaves_the_approved_view(
+    tmp_path, references, saved, data
+):
+    path = views.save_learnt(tmp_path, "gate", references.anchor, _learnt(references))
+    raw = path.read_bytes()
+    at = data.draw(st.integers(0, len(raw) - 1))
+    flipped = raw[:at] + bytes([raw[at] ^ (1 << data.draw(st.integers(0, 7)))]) + raw[at + 1 :]
+    path.write_bytes(data.draw(st.sampled_from([raw[:at], flipped, raw + b"\0" * (at + 1)])))
+    assert _alone(tmp_path, references)
+
+
+def test_without_approved_references_what_was_learnt_is_nothing(tmp_path, saved, with_learnt):
+    saved.unlink()
+    assert views.load(tmp_path, "gate") is None
+    assert views.stamp(tmp_path, "gate") is None
+    saved.write_bytes(b"junk")
+    assert isinstance(views.load(tmp_path, "gate"), ViewFault)
+
+
+def test_the_stamp_changes_with_what_is_learnt(tmp_path, references, saved):
+    seen = [views.stamp(tmp_path, "gate")]
+    path = views.save_learnt(tmp_path, "gate", references.anchor, _learnt(references))
+    seen.append(views.stamp(tmp_path, "gate"))
+    views.save_learnt(tmp_path, "gate", references.anchor, _learnt(references))
+    seen.append(views.stamp(tmp_path, "gate"))
+    path.unlink()
+    assert len(set(seen)) == 3
+    assert views.stamp(tmp_path, "gate") == seen[0]
+
+
+def test_commissioning_anew_and_forgetting_end_what_was_learnt(
+    tmp_path, references, saved, with_learnt
+):
+    views.save(tmp_path, "gate", dataclasses.replace(references, owner="another"))
+    assert not with_learnt.exists()
+    views.save_learnt(tmp_path, "gate", references.anchor, _learnt(references))
+    assert views.forget(tmp_path, "gate")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_stands_behind_merged_references_is_saved_without_what_was_learnt(
+    tmp_path, references, saved, with_learnt
+):
+    merged = views.load(tmp_path, "gate")
+    assert isinstance(merged, References)
+    views.save(tmp_path, "gate", merged)
+    loaded = views.load(tmp_path, "gate")
+    assert isinstance(loaded, References)
+    assert (loaded.view, loaded.learnt) == (references.view, 0)
+
+
+# ---- power cuts ----
+
+
+class _PowerCut(BaseException):
+    """The box is off: nothing after this line runs, not even a clean-up for errors."""
+
+
+class _Box:
+    """A folder on a disk that loses what was not synced when the power goes.
+
+    Contents that were not synced are cut short; of the names that were made, replaced or removed since the folder was last
+    synced, any may have reached the disk and any may not.
+    """
+
+    def __init__(self, folder: Path, monkeypatch, *, cut_at: int) -> None:
+        self.folder = folder
+        self.calls = 0
+        self._cut_at = cut_at
+        self._synced = {p.name: p.read_bytes() for p in folder.iterdir()}
+        self._contents: dict[
+            str, bytes
+        ] = {}  # synced contents of files by the name they were made under
+        self._pending: list[tuple[str, str, str]] = []
+        self._names: dict[int, str] = {}
+        real_open, real_fsync = os.open, os.fsync
+        real_replace, real_unlink = Path.replace, Path.unlink
+
+        def open_(path, flags, mode=0o777, **rest):
+            if flags & os.O_CREAT:
+                self._step()
+                self._pending.append(("make", Path(path).name, ""))
+            descriptor = real_open(path, flags, mode, **rest)
+            self._names[descriptor] = Path(path).name
+            return descriptor
+
+        def fsync(descriptor):
+            self._step()
+            real_fsync(descriptor)
+            name = self._names[descriptor]
+            if name == folder.name:
+                self._synced = self._after(self._pending)
+                self._pending = []
+            else:
+                self._contents[name] = (folder / name).read_bytes()
+
+        def replace(path, target):
+            self._step()
+            self._pending.append(("replace", path.name, Path(target).name))
+            return real_replace(path, target)
+
+        def unlink(path, missing_ok=False):
+            self._step()
+            if path.exists():
+                self._pending.append(("remove", path.name, ""))
+            return real_unlink(path, missing_ok=missing_ok)
+
+        monkeypatch.setattr(os, "open", open_)
+        monkeypatch.setattr(os, "fsync", fsync)
+        monkeypatch.setattr(Path, "replace", replace)
+        monkeypatch.setattr(Path, "unlink", unlink)
+
+    def _step(self) -> None:
+        if self.calls == self._cut_at:
+            raise _PowerCut
+        self.calls += 1
+
+    def _after(self, operations) -> dict[str, bytes]:
+        found = dict(self._synced)
+        for kind, name, target in operations:
+            if kind == "make":
+                found[name] = self._contents.get(name, b"edge-agent view 2\ncut sho")
+            elif kind == "replace" and name in found:
+                found[target] = found.pop(name)
+            elif kind == "remove":
+                found.pop(name, None)
+        return found
+
+    def afterwards(self) -> Iterator[dict[str, bytes]]:
+        """Every state in which the folder may be found when the power is back."""
+        for count in range(len(self._pending) + 1):
+            for kept in itertools.combinations(self._pending, count):
+                yield self._after(kept)
+
+
+def _cut_everywhere(
+    tmp_path: Path, before: dict[str, bytes], act: Callable[[Path], object]
+) -> tuple[list[dict[str, bytes]], list[dict[str, bytes]]]:
+    """Every state after a power cut before each single disk call of *act*; and after one once *act* has returned."""
+    found: list[dict[str, bytes]] = []
+    for cut_at in itertools.count():
+        folder = tmp_path / f"cut-{cut_at}"
+        folder.mkdir()
+        for name, raw in before.items():
+            (folder / name).write_bytes(raw)
+        with pytest.MonkeyPatch.context() as patch:
+            box = _Box(folder, patch, cut_at=cut_at)
+            try:
+                act(folder)
+            except _PowerCut:
+                pass
+            else:
+                assert cut_at >= 2, "the disk was hardly asked for anything"
+                return found, list(box.afterwards())
+            found += box.afterwards()
+    raise AssertionError
+
+
+def _found(tmp_path: Path, states: list[dict[str, bytes]]) -> list[References | ViewFault | None]:
+    loaded = []
+    for state in states:
+        folder = Path(tempfile.mkdtemp(dir=tmp_path))
+        for name, raw in state.items():
+            (folder / name).write_bytes(raw)
+        loaded.append(views.load(folder, "gate"))
+    return loaded
+
+
+def _names_of(loaded: list[References | ViewFault | None]) -> list[str | None]:
+    for one in loaded:
+        assert one is None or isinstance(one, References), one
+    return [one.view if isinstance(one, References) else None for one in loaded]
+
+
+def _bytes_in(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_power_cut_at_any_step_of_saving_leaves_the_old_view_or_the_new_one(
+    tmp_path, references, saved, with_learnt
+):
+    before = _bytes_in(tmp_path)
+    merged = views.load(tmp_path, "gate")
+    assert isinstance(merged, References)
+    new = dataclasses.replace(references, owner="another")
+    during, after = _cut_everywhere(
+        tmp_path, before, lambda folder: views.save(folder, "gate", new)
+    )
+    # Never what was learnt under the old view beside the new one.
+    assert set(_names_of(_found(tmp_path, during))) == {merged.view, new.view}
+    assert set(_names_of(_found(tmp_path, after))) == {new.view}
+
+
+def test_a_power_cut_at_any_step_of_the_first_saving_leaves_the_view_or_none(tmp_path, references):
+    during, after = _cut_everywhere(
+        tmp_path, {}, lambda folder: views.save(folder, "gate", references)
+    )
+    assert set(_names_of(_found(tmp_path, during))) == {None, references.view}
+    assert set(_names_of(_found(tmp_path, after))) == {references.view}
+
+
+def test_a_power_cut_at_any_step_of_learning_leaves_what_was_learnt_before_or_all_of_it(
+    tmp_path, references, saved, with_learnt
+):
+    before = _bytes_in(tmp_path)
+    old = views.load(tmp_path, "gate")
+    two = _learnt(references) + _learnt(references, "learnt-2")
+    during, after = _cut_everywhere(
+        tmp_path,
+        before,
+        lambda folder: views.save_learnt(folder, "gate", references.anchor, two),
+    )
+    new = set(_names_of(_found(tmp_path, after)))
+    assert isinstance(old, References)
+    assert len(new) == 1
+    assert set(_names_of(_found(tmp_path, during))) == {old.view} | new
+
+
+def test_a_power_cut_at_any_step_of_forgetting_brings_nothing_new(
+    tmp_path, references, saved, with_learnt
+):
+    before = _bytes_in(tmp_path)
+    merged = views.load(tmp_path, "gate")
+    assert isinstance(merged, References)
+    during, after = _cut_everywhere(tmp_path, before, lambda folder: views.forget(folder, "gate"))
+    assert set(_names_of(_found(tmp_path, during))) <= {merged.view, references.view, None}
+    assert set(_names_of(_found(tmp_path, after))) == {None}

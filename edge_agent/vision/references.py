@@ -12,10 +12,12 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
 from edge_agent.core.messages import Unusable
+from edge_agent.device import Device
 from edge_agent.vision.describe import (
     TILES_X,
     TILES_Y,
@@ -28,10 +30,11 @@ from edge_agent.vision.describe import (
     frame_mask,
     unusable_of,
 )
+from edge_agent.vision.picture import HEIGHT, WIDTH
 from edge_agent.vision.text import OSD_MAX_SHARE, on_screen
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from edge_agent.vision.picture import Grey
 
@@ -43,6 +46,7 @@ MIN_CELLS: Final = 7
 # At night lamps show a part of the view only. Beside a sound light less will do, as a match needs no fewer tiles for it.
 MIN_TILES_BESIDE: Final = 12
 MIN_CELLS_BESIDE: Final = 5
+TEXT_TILE_SHARE: Final = 0.25  # of what counts of a tile: said to hold text
 MAX_TILE_SHARE: Final = 0.4  # of all weight in one tile
 MIN_STEADY: Final = 0.38  # of the edges that keep their place: 0.6 and more even over hours, 0.36 if it is two places in turn
 COHERENT: Final = 0.6  # an edge that is there, in one direction, in less than that share of a burst: a leaf, a car, a person
@@ -62,21 +66,43 @@ class Light:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class References:
-    """What a camera was commissioned to see. `counts`: pixels that count as evidence (False = text, strip, border)."""
+    """What a camera was commissioned to see. `counts`: pixels that count as evidence (False = text, strip, border).
+
+    `anchor` digests what a person approved: mask, lights, device, owner and time. `view` digests that and what was learnt
+    since; they are equal while nothing was.
+    """
 
     counts: Mask
     lights: tuple[Light, ...]
-    view: str = field(init=False)  # digest of all of it
+    learnt: int = (
+        0  # so many of the lights, the last ones, were learnt in service and approved by nobody
+    )
+    device: Device | None = None
+    owner: str = ""  # who approved the view
+    commissioned_wall_s: float = 0.0  # Unix time; 0 = not known
+    anchor: str = field(init=False)
+    view: str = field(init=False)
 
     def __post_init__(self) -> None:
         digest = hashlib.sha256(np.packbits(self.counts).tobytes())
-        for light in self.lights:
-            digest.update(
-                repr((light.name, light.mean_grey, light.crispness, light.frames)).encode()
-            )
-            digest.update(light.re.tobytes())
-            digest.update(light.im.tobytes())
+        device = dataclasses.astuple(self.device) if self.device is not None else None
+        digest.update(repr((device, self.owner, self.commissioned_wall_s)).encode())
+        _digest_lights(digest, self.approved)
+        object.__setattr__(self, "anchor", digest.hexdigest())
+        _digest_lights(digest, self.lights[len(self.approved) :])
         object.__setattr__(self, "view", digest.hexdigest())
+
+    @property
+    def approved(self) -> tuple[Light, ...]:
+        """The lights that a person approved; the others were learnt beside them."""
+        return self.lights[: len(self.lights) - self.learnt]
+
+
+def _digest_lights(digest: hashlib._Hash, lights: tuple[Light, ...]) -> None:
+    for light in lights:
+        digest.update(repr((light.name, light.mean_grey, light.crispness, light.frames)).encode())
+        digest.update(light.re.tobytes())
+        digest.update(light.im.tobytes())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,8 +123,12 @@ class Refusal:
     structure: Structure | None = None
 
 
-def build(frames_by_light: Mapping[str, Sequence[Grey | None]]) -> References | Refusal:
+def build(
+    frames_by_light: Mapping[str, Sequence[Grey | None]], *, text: Mask | None = None
+) -> References | Refusal:
     """References from small grey pictures of one view, by kind of light ("day", "night"). Pure.
+
+    *text*: what a person named as on-screen text, beside what is found.
 
     One picture a light works; a burst is better: what moves in it loses weight. One light at least must have structure
     all over; others may have less.
@@ -111,9 +141,7 @@ def build(frames_by_light: Mapping[str, Sequence[Grey | None]]) -> References | 
             unusable = unusable_of(frame, describe(frame)[1], frame_mask())
             if unusable is not None:
                 return Refusal(why=_UNUSABLE_WORDS[unusable])
-    counts = frame_mask()
-    for frames in kept.values():
-        counts &= ~on_screen(frames)
+    counts = _without_text(frame_mask(), kept.values(), text)
     lights = [light_from(name, frames, counts) for name, frames in kept.items()]
     structures = [structure_with(light, kept[light.name], counts) for light in lights]
     beside = any(s.tiles >= MIN_TILES and s.cells >= MIN_CELLS for s in structures)
@@ -125,22 +153,34 @@ def build(frames_by_light: Mapping[str, Sequence[Grey | None]]) -> References | 
 
 
 def add_light(
-    references: References, name: str, frames: Sequence[Grey | None]
+    references: References,
+    name: str,
+    frames: Sequence[Grey | None],
+    *,
+    text: Mask | None = None,
 ) -> References | Refusal:
-    """*references* with one more (or a renewed) kind of light; what is text in the new light counts in none. Pure."""
+    """*references* with one more (or a renewed) kind of light; what is text in the new light counts in none. Pure.
+
+    What was learnt since is left out: it was learnt under another mask.
+    """
     kept = [f for f in frames if f is not None]
     alone = build({name: kept})
     if isinstance(alone, Refusal) and alone.structure is None:
         return alone
-    counts = references.counts.copy()
-    if kept:
-        counts &= ~on_screen(kept)
-    old = [masked(light, counts) for light in references.lights if light.name != name]
+    counts = _without_text(references.counts, [kept] if kept else [], text)
+    old = [masked(light, counts) for light in references.approved if light.name != name]
     new = light_from(name, kept, counts)
     why = _weakness(structure_with(new, kept, counts), new, beside=bool(old))
     if why:
         return Refusal(why=f"{name}: {why}", structure=structure_with(new, kept, counts))
-    return References(counts=counts, lights=(*old, new))
+    return dataclasses.replace(references, counts=counts, lights=(*old, new), learnt=0)
+
+
+def _without_text(counts: Mask, bursts: Iterable[Sequence[Grey]], named: Mask | None) -> Mask:
+    left = counts.copy()
+    for frames in bursts:
+        left &= ~on_screen(frames)
+    return left if named is None else left & ~named
 
 
 def masked(light: Light, counts: Mask) -> Light:
@@ -151,9 +191,28 @@ def masked(light: Light, counts: Mask) -> Light:
 
 
 def tile_map(references: References) -> str:
-    """Six lines of eight: '#' where a part of the picture holds edges to go by, '.' where it holds none."""
+    """Six lines of eight: '#' edges to go by, 't' a quarter or more is on-screen text, '+' both, '.' neither."""
     held = np.max([by_tile(np.abs(map_of(light)) ** 2) for light in references.lights], axis=0)
-    return "\n".join("".join("#" if tile else "." for tile in row) for row in held > TILE_WEIGHT)
+    left = by_tile(frame_mask().astype(np.float32))
+    text = by_tile((frame_mask() & ~references.counts).astype(np.float32))
+    kinds = (held > TILE_WEIGHT) + 2 * (text > TEXT_TILE_SHARE * np.maximum(left, 1.0))
+    return "\n".join("".join(".#t+"[kind] for kind in row) for row in kinds.tolist())
+
+
+def masked_boxes(references: References) -> tuple[tuple[int, int, int, int], ...]:
+    """Where text was found or named: boxes x, y, width, height in per cent of the picture, the largest first."""
+    text = (frame_mask() & ~references.counts).astype(np.uint8)
+    found = cv2.connectedComponentsWithStats(text, connectivity=8)[2][1:]
+    boxes = sorted(found.tolist(), key=lambda box: -box[cv2.CC_STAT_AREA])
+    return tuple(
+        (
+            round(100 * x / WIDTH),
+            round(100 * y / HEIGHT),
+            max(round(100 * width / WIDTH), 1),
+            max(round(100 * height / HEIGHT), 1),
+        )
+        for x, y, width, height, _ in boxes
+    )
 
 
 def structure_of(references: References) -> tuple[Structure, ...]:
