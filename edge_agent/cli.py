@@ -16,6 +16,7 @@ COMMANDS: Final = {
     "check": ("edge_agent.config", "main_check", "name every fault of a configuration file"),
     "status": ("edge_agent.status", "main", "show what the agent sees now"),
     "commission": ("edge_agent.commission", "main", "record what a camera is meant to show"),
+    "audit": ("edge_agent.audit", "main", "prove what was open when, and give a notice its facts"),
     "hub": ("edge_agent.receiver", "main", "a receiver for hub developers"),
     "demo": ("edge_agent.demo", "main", "a simulated street on this machine, nothing to set up"),
 }

@@ -1,6 +1,7 @@
 """The journal against its promises: on real SQLite files, on disks that fail, in processes that are killed."""
 
 import ast
+import hashlib
 import itertools
 import json
 import os
@@ -12,11 +13,13 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 import pytest
+from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -28,6 +31,7 @@ from hypothesis.stateful import (
 )
 
 from edge_agent.clock import SystemClock
+from edge_agent.core import wire
 from edge_agent.core.gate import Cause, Gate, Released
 from edge_agent.core.messages import (
     Committed,
@@ -46,11 +50,22 @@ from edge_agent.core.messages import (
     Settle,
     Stored,
 )
-from edge_agent.core.settings import Journal
+from edge_agent.core.settings import Identity, Journal
 from edge_agent.simulate import Disk, Fault
-from edge_agent.spool import Spool, check
-from edge_agent.spool.store import FILE, QUERIES, Limits, Store, connect
-from edge_agent.spool.values import Stamp, end_of_cover, merged
+from edge_agent.spool import (
+    Break,
+    Entry,
+    Spool,
+    State,
+    Trail,
+    UnreadableError,
+    check,
+    read_trail,
+)
+from edge_agent.spool.chain import Chain, Check, read_state
+from edge_agent.spool.peek import Peek
+from edge_agent.spool.store import APPLICATION, FILE, QUERIES, Limits, Store, connect
+from edge_agent.spool.values import Row, Stamp, end_of_cover, merged
 from tests.support import powercut
 from tests.support.build import picture as taken
 
@@ -1260,6 +1275,15 @@ def verify(folder: Path, lives: list[powercut.Life]) -> int:
     for stored in kept:
         data = json.loads(stored.data)
         assert stored.seq == starts[data["life"]] + data["n"], "out of order, or twice"
+    entries, trail = entries_of(folder)
+    assert not trail.breaks, trail.breaks
+    decisive = {
+        str(stored.seq): chain_of(stored)["hash"] for stored in kept if stored.rank is Rank.AUDIT
+    }
+    held = {entry.seq: entry.place.hash for entry in entries}
+    assert decisive.items() <= held.items(), "a record without its entry"
+    upto = max((int(seq) for seq in decisive), default=0)
+    assert max(map(int, held)) == upto or upto == 0, "an entry without its record"
     return accepted
 
 
@@ -1305,6 +1329,475 @@ def test_nothing_accepted_is_lost_when_the_power_is_cut(tmp_path: Path):
             image = after
         disk = cleanup.enter_context(powercut.mounted(image, tmp_path / "at-the-end"))
         assert verify(disk / "journal", lives) > 300
+
+
+# ---- the audit trail ----
+
+
+def moved(desk: Desk, before: str = "held", after: str = "open", **data: Json) -> Record:
+    """A gate's change, as the agent puts it."""
+    told: dict[str, Json] = {"before": before, "after": after, "cause": "proven", **data}
+    at = desk.clock.now()
+    return Record(kind="gate.changed", rank=Rank.AUDIT, at=at, data=told, camera="gate")
+
+
+def chain_of(stored: Stored) -> dict[str, Json]:
+    chain: dict[str, Json] = json.loads(stored.data)["chain"]
+    return chain
+
+
+def entries_of(folder: Path) -> tuple[list[Entry], Trail]:
+    """The trail as the read-only door gives it."""
+    found: list[Entry] = []
+
+    def begin() -> Callable[[Entry], None]:
+        found.clear()
+        return found.append
+
+    trail = read_trail(str(folder), begin)
+    return found, trail
+
+
+def rows_of(folder: Path) -> list[tuple[int, bytes, str]]:
+    """The trail as SQLite gives it."""
+    with closing(sqlite3.connect(folder / FILE)) as connection:
+        return connection.execute("SELECT place, entry, hash FROM audit ORDER BY place").fetchall()
+
+
+def faults_of(rows: list[tuple[int, bytes, str]], epoch: str, state: State | None) -> list[str]:
+    walk = Check()
+    found = [item.why for item in walk.entries(rows) if isinstance(item, Break)]
+    return found + [item.why for item in walk.end(epoch, state)]
+
+
+def the_hubs_ten_lines() -> Callable[[dict[str, Json]], bool]:
+    """What docs/wire.md tells the author of a hub to write."""
+    page = Path(__file__).resolve().parent.parent / "docs" / "wire.md"
+    blocks = page.read_text(encoding="utf-8").split("```python\n")[1:]
+    block = next(text.split("```")[0] for text in blocks if "def holds(" in text)
+    assert len(block.splitlines()) <= 12
+    names: dict[str, Callable[[dict[str, Json]], bool]] = {}
+    exec(block, names)
+    return names["holds"]
+
+
+BOX = Identity(kelurahan="kuningan", rw="rw-03", rt="rt-02", box="box-1")
+
+
+def test_the_hub_can_tell_that_no_record_was_rewritten(desk: Desk):
+    holds = the_hubs_ten_lines()
+    desk.keep(
+        moved(desk, score=2.31, note="kabel \u2713 \ud800", odd=[float("nan"), 1e-7, 1e300, -0.0]),
+        moved(desk, "open", "held", released=4),
+        Record(kind="privacy.on", rank=Rank.AUDIT, at=desk.clock.now(), data={"why": "pressed"}),
+    )
+    desk.alarm()
+    sent = [stored for stored in desk.read(audit=True) if stored.kind != "test.alarm"]
+    events = [json.loads(wire.event(BOX, stored)) for stored in sent]
+    assert [event["data"]["chain"]["n"] for event in events] == [1, 2, 3]
+    previous = "0" * 64
+    for event in events:
+        assert event["data"]["chain"]["previous"] == previous
+        assert holds(event)
+        previous = event["data"]["chain"]["hash"]
+    for path in ("boot", "mono", "type", "subject", "data.score", "chain.time", "chain.trusted"):
+        event = json.loads(wire.event(BOX, sent[0]))
+        *within, name = path.replace("chain", "data.chain").split(".")
+        inner = event
+        for step in within:
+            inner = inner[step]
+        inner[name] = "rewritten"
+        assert not holds(event), path
+
+
+def test_the_worked_example_of_the_wire_page_is_true():
+    page = (Path(__file__).resolve().parent.parent / "docs" / "wire.md").read_text("utf-8")
+    text = next(block for block in page.split("```json\n") if '"n":2' in block).split("```")[0]
+    event = json.loads(text)
+    assert the_hubs_ten_lines()(event)
+
+
+def test_only_what_decides_what_was_visible_is_in_the_trail(folder: Path):
+    with Desk(folder) as desk:
+        for kind, rank in (
+            ("gate.changed", Rank.AUDIT),
+            ("agent.started", Rank.STATE),
+            ("hub.suspended", Rank.AUDIT),
+            ("view.learnt", Rank.AUDIT),
+            ("finding.opened", Rank.AUDIT),
+            ("finding.opened", Rank.STATE),
+            ("box.metrics", Rank.METRIC),
+            ("test.note", Rank.STATE),
+        ):
+            desk.keep(desk.note(kind=kind, rank=rank))
+        desk.spool.purge(Purge(since_at=0.0, reason="privacy"))
+        desk.wait(Purged)
+        desk.alarm()
+    kinds = [entry.kind for entry in entries_of(folder)[0]]
+    assert sorted(kinds) == [
+        *("agent.started", "finding.opened", "gate.changed"),
+        *("hub.suspended", "privacy.purged", "view.learnt"),
+    ]
+
+
+def test_the_trail_outlives_the_records_that_the_hub_has(folder: Path):
+    with Desk(folder) as desk:
+        desk.keep(moved(desk), moved(desk, "open", "held"))
+        upto = desk.alarm()
+        desk.settle((1, upto))
+        desk.deleted(depth=0)
+        found, trail = entries_of(folder)
+        assert [entry.place.n for entry in found] == [1, 2]
+        assert [entry.seq for entry in found] == ["1", "2"]
+        assert not trail.breaks
+        assert not trail.faults
+    assert check(str(folder)) == ()
+
+
+def test_the_first_entry_after_a_start_tells_what_was_before(folder: Path):
+    clock = HandClock()
+    with Desk(folder, clock=clock) as desk:
+        desk.keep(moved(desk))
+        for n in range(3):
+            desk.spool.keep_picture(released("gate", 900.0 + n, jpeg(n, 500)))
+        desk.alarm()
+        clock.skip(50)
+        desk.keep(desk.note())
+        clock.skip(2)
+        desk.alarm()
+        life = clock.now()
+    with Desk(folder, clock=HandClock("boot-2")) as desk:
+        desk.keep(moved(desk, "closed", "private"), moved(desk, "private", "closed"))
+        desk.alarm()
+    (first, second, third), trail = entries_of(folder)
+    assert not trail.breaks
+    assert second.before is not None
+    assert second.follows == first.place
+    assert second.before["boot"] == "boot-1"
+    assert float(str(second.before["mono"])) == pytest.approx(life, abs=1)
+    assert second.before["pictures"] == {"gate": [3, "900.000", "902.000"]}
+    assert third.before is None
+    assert trail.state is not None
+    assert trail.state.pictures == {}, "the gate moved: counted anew"
+
+
+def test_the_trail_is_bounded_and_what_is_left_still_proves_itself(folder: Path):
+    quota = 8_000_000
+    with Desk(folder, quota_bytes=quota) as desk:
+        for n in range(1_600):
+            desk.keep(moved(desk, fill="x" * 200, n=n))
+            if n % 200 == 199:
+                desk.alarm()
+                desk.settle((1, desk.last(Committed).last_seq))
+        desk.alarm()
+        epoch = desk.epoch
+    found, trail = entries_of(folder)
+    assert not trail.breaks
+    assert found[0].place.n > 300, "nothing was pruned"
+    assert found[-1].place.n == 1_600
+    rows = rows_of(folder)
+    assert sum(len(text) for _, text, _ in rows) <= quota // 16
+    assert any("is missing: pruned up to" in why for why in faults_of(rows[1:], epoch, trail.state))
+    assert check(str(folder)) == ()
+
+
+def test_in_memory_the_chain_goes_on_and_comes_back_to_the_disk(folder: Path):
+    with Desk(folder) as desk:
+        desk.keep(moved(desk))
+        desk.alarm()
+        on_disk = desk.epoch
+        desk.disk.fail(Fault.LOST, times=10**6)
+        desk.disk.broken = True
+        desk.spool.keep_picture(released("gate", 901.0, jpeg(1)))
+        desk.keep(moved(desk, "open", "held"), moved(desk))
+        desk.alarm()
+        in_memory = desk.epoch
+        assert in_memory != on_disk
+        told = [chain_of(s) for s in desk.read(audit=True) if s.kind == "gate.changed"]
+        assert [chain["n"] for chain in told] == [1, 2]
+        upto = desk.last(Committed).last_seq
+        desk.settle((1, upto))
+        desk.spool.keep_picture(released("gate", 902.0, jpeg(2)))
+        desk.disk.broken, desk.disk.times = False, 0
+        desk.clock.skip(31)
+        since = len(desk.events)
+        desk.ask()
+        desk.wait(Committed, lambda event: event.durable, since=since)
+        assert desk.epoch == on_disk
+        desk.keep(moved(desk, "open", "held"))
+        desk.alarm()
+    found, trail = entries_of(folder)
+    assert not trail.breaks, trail.breaks
+    named = [(entry.place.epoch, entry.place.n) for entry in found]
+    assert named == [(on_disk, 1), (in_memory, 1), (in_memory, 2), (on_disk, 2)]
+    assert found[1].follows == found[0].place
+    assert found[3].follows == found[2].place
+    assert found[3].before is not None
+    assert found[3].before["pictures"] == {"gate": [1, "902.000", "902.000"]}
+    rows = rows_of(folder)
+    for gone in range(len(rows)):
+        left = rows[:gone] + rows[gone + 1 :]
+        assert faults_of(left, on_disk, trail.state), gone
+    assert check(str(folder)) == ()
+
+
+def test_a_start_without_a_disk_is_no_break_when_the_disk_comes(folder: Path):
+    with Desk(folder) as desk:
+        desk.keep(moved(desk))
+        desk.alarm()
+    disk = Disk()
+    disk.broken = True
+    with Desk(folder, disk=disk) as desk:
+        desk.keep(moved(desk, "closed", "private"))
+        desk.alarm()
+        disk.broken = False
+        desk.clock.skip(31)
+        desk.ask()
+        desk.wait(Committed, lambda event: event.durable)
+        desk.keep(moved(desk, "private", "closed"))
+        desk.alarm()
+    found, trail = entries_of(folder)
+    assert [entry.data["after"] for entry in found] == ["open", "private", "closed"]
+    assert not trail.breaks, trail.breaks
+    assert faults_of(rows_of(folder)[1:], trail.epoch, trail.state)
+
+
+def test_a_damaged_store_hands_its_trail_on(folder: Path):
+    with Desk(folder) as desk:
+        desk.keep(moved(desk), moved(desk, "open", "held"))
+        desk.alarm()
+        old = desk.epoch
+    with closing(sqlite3.connect(folder / FILE)) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    with Desk(folder) as desk:
+        desk.keep(moved(desk))
+        desk.alarm()
+        new = desk.epoch
+        kept = [stored for stored in desk.read(audit=True) if stored.kind == "gate.changed"]
+    assert [chain_of(stored)["epoch"] for stored in kept] == [old, old, new]
+    found, trail = entries_of(folder)
+    named = [(entry.place.epoch, entry.place.n, entry.kind) for entry in found]
+    assert named == [
+        (old, 1, "gate.changed"),
+        (old, 2, "gate.changed"),
+        (new, 1, "journal.damaged"),
+        (new, 2, "gate.changed"),
+    ]
+    assert not trail.breaks, trail.breaks
+
+
+def test_a_trail_that_damage_cut_is_told_to_be_cut(folder: Path):
+    with Desk(folder) as desk:
+        for n in range(60):
+            desk.keep(moved(desk, n=n, fill="x" * 300))
+        desk.alarm()
+        old = desk.epoch
+    with closing(sqlite3.connect(folder / FILE)) as connection:
+        connection.execute("DELETE FROM audit WHERE place IN (40, 41)")
+        connection.execute("PRAGMA user_version = 99")
+        connection.commit()
+    with Desk(folder) as desk:
+        desk.alarm()
+    found, trail = entries_of(folder)
+    assert len(found) == 59
+    assert [item.why for item in trail.breaks] == [
+        f"entry 42 of epoch {old} stands where entry 40 should: missing 40 to 41"
+    ]
+
+
+# A trail of three chains: a disk's, one in memory, the disk's again; made by the product's own `Chain`.
+def long_trail() -> tuple[list[tuple[int, bytes, str]], str, State]:
+    disk, ring = Chain("disk"), Chain("ring")
+    out: list[tuple[int, bytes, str]] = []
+    stamp = Stamp(boot="b", at=5.0, wall_s=1.8e9, trusted=True)
+
+    def link(chain: Chain, n: int) -> None:
+        row = Row(kind="gate.changed", rank=Rank.AUDIT, stamp=stamp, data=b'{"n":%d}' % n)
+        linked = chain.link(row, n, pruned=None)
+        out.append((len(out) + 1, linked.entry, linked.hash))
+
+    for n in range(4):
+        link(disk, n)
+    ring.follow(disk.past())
+    for n in range(3):
+        link(ring, n)
+    disk.follow(ring.past())
+    for n in range(4):
+        link(disk, n)
+    state = read_state(disk.state())
+    assert state is not None
+    return out, "disk", state
+
+
+TRAIL = long_trail()
+
+
+def test_an_untouched_trail_holds():
+    rows, epoch, state = TRAIL
+    assert faults_of(rows, epoch, state) == []
+
+
+@given(st.data())
+def test_any_byte_changed_anywhere_is_named(data: st.DataObject):
+    rows, epoch, state = TRAIL
+    rows = list(rows)
+    row = data.draw(st.integers(0, len(rows) - 1))
+    place, text, told = rows[row]
+    if data.draw(st.booleans()):
+        at = data.draw(st.integers(0, len(text) - 1))
+        flip = data.draw(st.integers(1, 255))
+        text = text[:at] + bytes([text[at] ^ flip]) + text[at + 1 :]
+    else:
+        at = data.draw(st.integers(0, len(told) - 1))
+        told = told[:at] + ("0" if told[at] != "0" else "1") + told[at + 1 :]
+    rows[row] = (place, text, told)
+    walk = Check()
+    found = [item for item in walk.entries(rows) if isinstance(item, Break)]
+    assert found
+    assert found[0].row == place, "named where it is"
+    assert faults_of(rows, epoch, state)
+
+
+@given(st.data())
+def test_entries_dropped_moved_or_doubled_are_named(data: st.DataObject):
+    rows, epoch, state = TRAIL
+    order = list(range(len(rows)))
+    match data.draw(st.sampled_from(["drop", "move", "double", "rewrite"])):
+        case "drop":
+            gone = data.draw(st.sets(st.sampled_from(order), min_size=1))
+            order = [row for row in order if row not in gone]
+        case "move":
+            order = data.draw(st.permutations(order).filter(lambda new: list(new) != order))
+        case "double":
+            order.insert(data.draw(st.integers(0, len(order))), data.draw(st.sampled_from(order)))
+        case _:  # an entry made up anew, with a hash that fits
+            row = data.draw(st.sampled_from(order))
+            text = rows[row][1].replace(b'"n":', b'"m":', 1)
+            made_up = (rows[row][0], text, hashlib.sha256(text).hexdigest())
+            assert faults_of([*rows[:row], made_up, *rows[row + 1 :]], epoch, state)
+            return
+    assert faults_of([rows[row] for row in order], epoch, state)
+
+
+# ---- reading beside the agent ----
+
+
+def test_the_trail_is_read_beside_a_running_agent_and_nothing_is_changed(folder: Path):
+    with Desk(folder) as desk:
+        for n in range(
+            300
+        ):  # more than the log holds, so that part is in the file and part in the log
+            desk.spool.keep_picture(released("gate", 900.0 + n, jpeg(n, 30_000)))
+            if n % 10 == 0:
+                desk.keep(moved(desk, n=n, fill="x" * (n * 37 % 9_000)))
+        desk.alarm()
+
+        def disk() -> dict[str, tuple[int, int, bytes]]:
+            about = {path.name: path.stat() for path in folder.iterdir()}
+            return {
+                name: (found.st_mtime_ns, found.st_mode, (folder / name).read_bytes())
+                for name, found in about.items()
+            }
+
+        before = disk()
+        found, trail = entries_of(folder)
+        assert disk() == before
+        assert [entry.data["n"] for entry in found] == list(range(0, 300, 10))
+        assert (trail.breaks, trail.faults) == ((), ())
+        desk.alarm()
+    again, _ = entries_of(folder)
+    assert [(entry.place, entry.data) for entry in again] == [(e.place, e.data) for e in found]
+
+
+@pytest.mark.parametrize("checkpointed", [False, True])
+def test_pages_are_read_as_sqlite_reads_them(folder: Path, *, checkpointed: bool):
+    sizes = random.Random(3)
+    with Desk(folder) as desk:
+        for n in range(400):
+            desk.keep(moved(desk, n=n, fill="x" * int(sizes.paretovariate(0.7) * 20 % 30_000)))
+        desk.alarm()
+        shutil.copytree(folder, folder.parent / "copy")
+    copy = folder if checkpointed else folder.parent / "copy"
+    found, trail = entries_of(copy)
+    assert (trail.breaks, trail.faults) == ((), ())
+    with Peek(copy / FILE, application=APPLICATION) as peek:
+        assert list(peek.entries()) == rows_of(copy)
+    assert len(found) == 400
+
+
+def beyond(seq: int, event: Committed) -> bool:
+    return event.last_seq > seq
+
+
+def test_a_log_torn_by_a_power_cut_ends_with_its_last_whole_commit(folder: Path):
+    with Desk(folder) as desk:
+        for n in range(40):
+            desk.keep(moved(desk, n=n))
+            desk.wait(Committed, partial(beyond, n))
+        shutil.copytree(folder, folder.parent / "copy")
+    log = folder.parent / "copy" / f"{FILE}-wal"
+    whole = log.read_bytes()
+    cuts = random.Random(9)
+    seen = set()
+    for _ in range(30):
+        torn = bytearray(whole[: cuts.randrange(len(whole))])
+        if torn and cuts.random() < 0.5:
+            torn[cuts.randrange(len(torn))] ^= 0xFF
+        log.write_bytes(torn)
+        scratch = folder.parent / "sqlite"
+        shutil.rmtree(scratch, ignore_errors=True)
+        try:
+            found, trail = entries_of(log.parent)
+        except UnreadableError:
+            found, trail = [], None
+        shutil.copytree(log.parent, scratch)
+        try:
+            wanted = len(rows_of(scratch))
+        except sqlite3.Error:
+            wanted = 0  # so early that there was no table yet
+        assert len(found) == wanted
+        assert trail is None or not found or not trail.breaks
+        seen.add(wanted)
+    assert len(seen) > 5
+
+
+def test_damaged_pages_are_named_and_cost_what_lay_on_them(folder: Path):
+    with Desk(folder) as desk:
+        for n in range(200):
+            desk.keep(moved(desk, n=n, fill="x" * 300))
+        desk.alarm()
+    whole = (folder / FILE).read_bytes()
+    noise = random.Random(4)
+    pages = len(whole) // 4096
+    hit = 0
+    for _ in range(60):
+        page = noise.randrange(1, pages)
+        raw = bytearray(whole)
+        raw[page * 4096 : page * 4096 + 64] = noise.randbytes(64)
+        (folder / FILE).write_bytes(raw)
+        found, trail = entries_of(folder)
+        if len(found) < 200:
+            assert trail.faults or trail.breaks
+            assert trail.breaks, "what is missing is missing from the chain as well"
+            hit += 1
+    assert hit > 5
+    (folder / FILE).write_bytes(b"no longer SQLite" + whole[16:])
+    with pytest.raises(UnreadableError, match="first page is damaged"):
+        entries_of(folder)
+
+
+@pytest.mark.parametrize("noise", range(40))
+def test_no_bytes_whatever_make_the_reader_raise_or_hang(folder: Path, noise: int):
+    with Desk(folder) as desk:
+        desk.keep(moved(desk, fill="x" * 9_000))
+        desk.alarm()
+    rng = random.Random(noise)
+    raw = bytearray((folder / FILE).read_bytes())
+    for _ in range(rng.choice((1, 10, 300))):
+        raw[rng.randrange(100, len(raw))] = rng.randrange(256)
+    (folder / FILE).write_bytes(raw[: rng.choice((len(raw), rng.randrange(len(raw))))])
+    with suppress(UnreadableError):
+        entries_of(folder)
 
 
 # ---- in passing ----

@@ -343,7 +343,7 @@ def _attributes(identity: Identity, stored: Stored) -> dict[str, Json]:
         "epoch": stored.epoch,
         "seq": str(stored.seq),
         "boot": stored.boot,
-        "mono": f"{_bounded(stored.at, 999_999_999_999.0):.3f}",
+        "mono": mono(stored.at),
     }
     if stored.camera is not None:
         attributes["subject"] = stored.camera
@@ -355,6 +355,11 @@ def rfc3339(wall_s: float) -> str:
     bounded = _bounded(wall_s, 253_402_300_799.0)
     moment = datetime.fromtimestamp(bounded, UTC)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def mono(at: float) -> str:
+    """Seconds since boot as text."""
+    return f"{_bounded(at, 999_999_999_999.0):.3f}"
 
 
 def _bounded(number: float, most: float) -> float:

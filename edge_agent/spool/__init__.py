@@ -5,15 +5,32 @@ Promises (docs/design/journal.md has each with its checker and its test):
 - `(epoch, seq)` names one record for ever: `seq` only grows, `epoch` is new with every new store.
 - Deleted is only what was settled, purged, or thinned for want of room; thinning and purging leave a tombstone.
 - Bounded by `quota_bytes` and `disk_floor_bytes`, looked at before writing. Records of rank AUDIT are never thinned.
+- What decides what was visible is kept on as an audit trail when the hub has the record, chained by hash.
 - No caller waits for the disk. It always starts: with a damaged store moved aside, or in memory until the disk is mended.
 - Pictures come in as `Released` only, and a purge reaches the queue, the store, its log and what was moved aside.
 Not its job: what to send when (core/uplink.py), words for findings, sealing, topics.
 
 `journal.py` is the door and the writer thread; `waiting.py` what waits for it; `store.py` one SQLite database;
-`rescue.py` files, damaged ones above all; `values.py` rows, gaps and tombstones.
+`rescue.py` files, damaged ones above all; `values.py` rows, gaps and tombstones; `chain.py` the audit chain; `peek.py` pages read
+without SQLite; `reading.py` the read-only door.
 """
 
+from edge_agent.spool.chain import Break, Entry, Place, State, Tally, past_of
 from edge_agent.spool.journal import Spool
+from edge_agent.spool.peek import UnreadableError
+from edge_agent.spool.reading import Trail, read_trail
 from edge_agent.spool.store import check
 
-__all__ = ["Spool", "check"]
+__all__ = [
+    "Break",
+    "Entry",
+    "Place",
+    "Spool",
+    "State",
+    "Tally",
+    "Trail",
+    "UnreadableError",
+    "check",
+    "past_of",
+    "read_trail",
+]

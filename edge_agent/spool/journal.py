@@ -28,7 +28,8 @@ from edge_agent.core.messages import (
     Record,
     Settle,
 )
-from edge_agent.spool.rescue import Salvage, is_damage, move_aside, prepare
+from edge_agent.spool.chain import Past
+from edge_agent.spool.rescue import Salvage, adopt_trail, is_damage, move_aside, prepare
 from edge_agent.spool.store import (
     FILE,
     TROUBLE,
@@ -67,6 +68,7 @@ REPORT_S: Final = 1.0  # under load, `Committed` is posted so often and not for 
 RETOLD_S: Final = 600.0  # a disk that stumbles again and again is told of once in so long
 OPEN_S: Final = 10.0  # the agent starts after this, whatever the disk does
 SALVAGE_S: Final = 8.0
+SALVAGE_TRAIL_S: Final = 4.0  # of these, at the most
 CLOSE_S: Final = 5.0
 
 _T = TypeVar("_T")
@@ -215,7 +217,7 @@ class Spool:
         try:
             return self._open_disk(None)
         except TROUBLE as error:
-            return self._open_memory(error)
+            return self._open_memory(error, None)
 
     @property
     def _open(self) -> Store:
@@ -333,7 +335,7 @@ class Spool:
                 fresh.close()
                 raise
         except TROUBLE as again:
-            self._store = self._open_memory(again)
+            self._store = self._open_memory(again, broken.past())
             return work(self._store)
         self._store = fresh
         self._tell_stumble(error)
@@ -421,9 +423,17 @@ class Spool:
         def spent() -> bool:
             return self._clock.now() >= deadline
 
-        told: dict[str, Json] = {"aside": aside.name, "salvaged": 0, "lost": 0, "complete": False}
+        told: dict[str, Json] = {
+            "aside": aside.name,
+            "salvaged": 0,
+            "lost": 0,
+            "trail": 0,
+            "complete": False,
+        }
         if not aside.is_file() or aside.is_symlink():
             return told
+        half = deadline - SALVAGE_S + SALVAGE_TRAIL_S
+        told["trail"] = adopt_trail(aside, store, lambda: self._clock.now() >= half)
         saved, size = 0, 0
         rows: list[Row] = []
         with Salvage(aside, self._connector, spent) as old:
@@ -433,9 +443,9 @@ class Spool:
                 rows.append(row)
                 size += row.size
                 if len(rows) >= BATCH_RECORDS or size >= BATCH_BYTES:
-                    store.write(rows)
+                    store.write(rows, moved=True)
                     saved, size, rows = saved + len(rows), 0, []
-            store.write(rows)
+            store.write(rows, moved=True)
             found: dict[str, Json] = {"epoch": old.epoch, "last_seq": old.last_seq}
             saved += len(rows)
             return {
@@ -446,13 +456,16 @@ class Spool:
                 "complete": not spent(),
             }
 
-    def _open_memory(self, error: Exception) -> Store:
-        """Go on without a disk, and say so."""
+    def _open_memory(self, error: Exception, past: Past | None) -> Store:
+        """Go on without a disk, and say so; the audit chain goes on from *past*, where that is known."""
         self._owed = []  # the hub says it again when this epoch is back
         self._retry_at = self._clock.now() + RETRY_S
         self._say(FindingKey.JOURNAL_BROKEN, self._broken(error))
         limits = Limits(folder=None, quota_bytes=RING_BYTES)
-        return Store(connect(":memory:"), limits, self._stamp)
+        ring = Store(connect(":memory:"), limits, self._stamp)
+        if past is not None:
+            ring.follow(past)
+        return ring
 
     def _broken(self, error: Exception) -> str:
         path = Path(self._settings.folder) / FILE
@@ -474,6 +487,9 @@ class Spool:
             purged = self._move_to(disk)
         except TROUBLE as error:
             disk.close()
+            self._open.follow(
+                disk.past()
+            )  # what it has taken over already lies before what is to come
             self._say(FindingKey.JOURNAL_BROKEN, self._broken(error))
             return
         self._open.close()
@@ -486,7 +502,8 @@ class Spool:
             self._post(event)
 
     def _move_to(self, disk: Store) -> list[Purged]:
-        """Bring the disk what it was owed: purges first, then facts, then records."""
+        """Bring the disk what it was owed: the audit trail, purges, facts, then records."""
+        disk.adopt_from(self._open)
         purged: list[Purged] = []
         while self._purges_owed:
             purged.append(disk.purge(self._purges_owed[0].command, self._clock.boot, ()))

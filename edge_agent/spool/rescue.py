@@ -14,7 +14,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final, Self
 
+from edge_agent.spool.chain import Entry, Past, digest, past_of, read_entry
+from edge_agent.spool.peek import Peek, UnreadableError
 from edge_agent.spool.store import (
+    APPLICATION,
     ASIDE,
     COLUMNS,
     FILE,
@@ -24,6 +27,7 @@ from edge_agent.spool.store import (
     DamagedError,
     Names,
     Raw,
+    Store,
     read_stored,
     remove,
 )
@@ -85,6 +89,38 @@ def move_aside(folder: Path) -> Path:
     (folder / FILE).rename(aside)
     _sync(folder)
     return aside
+
+
+_LOT: Final = 500  # entries a transaction
+
+
+def adopt_trail(aside: Path, store: Store, spent: Callable[[], bool]) -> int:
+    """Bring *store* the audit trail of the damaged one, as far as its entries are whole; how many they are.
+
+    Its next entry names the end of the old chain, so that what could not be brought is seen to be missing.
+    """
+    try:
+        old = Peek(aside, application=APPLICATION)
+    except UnreadableError:
+        return 0
+    saved = 0
+    with old:
+        past = past_of(old.epoch, old.state)
+        lot: list[tuple[bytes, str]] = []
+        last: Entry | None = None
+        for _, text, told in old.entries():
+            if spent():
+                break
+            if digest(text) == told:
+                lot.append((text, told))
+                last = read_entry(text) or last
+            if len(lot) >= _LOT:
+                store.adopt(lot, past)
+                saved, lot = saved + len(lot), []
+        if past.end is None and last is not None:
+            past = Past(end=last.place)
+        store.adopt(lot, past)
+    return saved + len(lot)
 
 
 class Salvage:

@@ -1,7 +1,8 @@
 """One SQLite database of records, on disk or in memory: writing, room, settling, purging, reading, checking.
 
 Promises: each write is one transaction, synced before it returns; room is made before it is taken, and what went for it is
-declared in the same transaction; no statement on the way of a record walks over all of them (`QUERIES`, tested).
+declared in the same transaction; a record that belongs into the audit chain and its entry there are one write; no statement on
+the way of a record walks over all of them (`QUERIES`, tested).
 Not its job: threads, and what to do when the disk fails: `TROUBLE` is raised, and the store is then of no further use.
 """
 
@@ -11,7 +12,7 @@ import secrets
 import shutil
 import sqlite3
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,19 @@ from edge_agent.core.messages import (
     Purged,
     Rank,
     Stored,
+)
+from edge_agent.spool.chain import (
+    PRUNED_AT_ONCE,
+    ROW_BYTES,
+    SHARE,
+    Break,
+    Chain,
+    Check,
+    Past,
+    Place,
+    chained,
+    read_entry,
+    read_state,
 )
 from edge_agent.spool.values import (
     MAX_SEQ,
@@ -56,22 +70,31 @@ WIPE_PAGES: Final = (
 )
 YOUNG_S: Final = 600.0  # the longest time that a press reaches back (settings.Privacy.purge_s)
 
-_APPLICATION: Final = 0x4A524E4C  # "JRNL" in the file's header: whose file this is
+APPLICATION: Final = 0x4A524E4C  # "JRNL" in the file's header: whose file this is
 _VERSION: Final = 1
 _PAGE: Final = 4_096
+_CHAIN_BYTES: Final = 1_400  # what the chain adds to a record and, with its entry, to the trail
 _LARGEST_WRITE: Final = 2_250_000  # twice a batch of 1 MB, and the pages of the trees
 PICTURES: Final = (
     16  # shelves from here on hold one camera's pictures; below, the shelf is the rank
 )
 
 _SCHEMA: Final = """
--- One row: the name of this store, the highest seq ever given, how many records there are, how often it was opened.
+-- One row: the name of this store, the highest seq ever given, how many records there are, how often it was opened,
+-- and the end of its audit chain (chain.Chain.state).
 CREATE TABLE store (
     id INTEGER PRIMARY KEY CHECK (id = 1),
     epoch TEXT NOT NULL,
     last_seq INTEGER NOT NULL,
     depth INTEGER NOT NULL,
-    opened INTEGER NOT NULL
+    opened INTEGER NOT NULL,
+    trail TEXT NOT NULL
+) STRICT;
+-- The audit trail: what is deleted here only from its oldest end, and outlives the records that it is about.
+CREATE TABLE audit (
+    place INTEGER PRIMARY KEY, -- in the order in which they came, whichever chain each is of
+    entry BLOB NOT NULL,       -- chain.canonical
+    hash TEXT NOT NULL         -- its SHA-256
 ) STRICT;
 -- Small things that others ask to be kept over restarts.
 CREATE TABLE fact (key TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
@@ -96,7 +119,7 @@ CREATE INDEX picture_by_time ON record (boot, at) WHERE shelf >= 16;
 -- Apart from `record`, so that walking records touches no picture, and pictures may one day live elsewhere.
 CREATE TABLE jpeg (seq INTEGER PRIMARY KEY, bytes BLOB NOT NULL) STRICT;
 """
-_TABLES: Final = frozenset({"store", "fact", "boot", "camera", "record", "jpeg"})
+_TABLES: Final = frozenset({"store", "fact", "boot", "camera", "record", "jpeg", "audit"})
 
 COLUMNS: Final = "seq, shelf, kind, camera, boot, at, wall_s, trusted, bytes, crc, data"
 # The statements below are put together from constants alone.
@@ -116,6 +139,8 @@ _TO_PURGE: Final = (
     " WHERE shelf >= 16 AND boot = ? AND at >= ? ORDER BY at, seq"
 )
 _TO_THIN: Final = "SELECT seq, boot, at, wall_s, bytes FROM record WHERE shelf = ? AND seq > ? ORDER BY seq LIMIT ?"
+_TO_PRUNE: Final = "SELECT place, entry, hash FROM audit WHERE place > 0 ORDER BY place LIMIT ?"
+_YOUNGEST: Final = "SELECT entry FROM audit WHERE place > 0 ORDER BY place DESC LIMIT ?"
 QUERIES: Final[Mapping[str, tuple[str, Mapping[str, int] | Sequence[int]]]] = {
     "audit or one camera": (_ON_SHELF, {"shelf": 0, "after": 0, "upto": 1, "limit": 1}),
     "others": (_OTHERS, {"after": 0, "upto": 1, "limit": 1}),
@@ -124,6 +149,8 @@ QUERIES: Final[Mapping[str, tuple[str, Mapping[str, int] | Sequence[int]]]] = {
     "settle": (_TO_SETTLE, (1, 2, 1)),
     "purge": (_TO_PURGE, (1, 1)),
     "thin": (_TO_THIN, (0, 0, 1)),
+    "prune": (_TO_PRUNE, (1,)),
+    "youngest entries": (_YOUNGEST, (1,)),
 }
 
 TROUBLE: Final = (sqlite3.Error, OSError)
@@ -154,7 +181,7 @@ class Limits:
 class Store:
     """One database. The thread that opened it; every method but `close` may raise `TROUBLE`.
 
-    After that only `close`, `epoch`, `aimed` and `outcome` may be used: whether a commit that failed has reached the
+    After that only `close`, `epoch`, `aimed`, `outcome` and `past` may be used: whether a commit that failed has reached the
     disk all the same is known only by opening the store again.
     """
 
@@ -175,6 +202,7 @@ class Store:
         # The log outgrows its checkpoint by what one transaction writes: a batch, and zeros over what went for it.
         self._log_room = (log_pages + self._slack_pages) * _PAGE + _LARGEST_WRITE
         self._limit_pages = max(0, limits.quota_bytes - self._log_room) // _PAGE
+        self._trail_bytes = limits.quota_bytes // SHARE
         self._open(log_pages)
         self._load()
         self._inode = self._inode_now()
@@ -214,7 +242,7 @@ class Store:
         if not tables and application == 0:
             return True
         (version,) = self._c.execute("PRAGMA user_version").fetchone()
-        if application != _APPLICATION:
+        if application != APPLICATION:
             raise DamagedError("another program's database")
         if version != _VERSION:
             msg = f"a journal of version {version}; this agent knows {_VERSION}"
@@ -226,15 +254,17 @@ class Store:
     def _create(self) -> None:
         for statement in _SCHEMA.split(";"):
             self._c.execute(statement)
-        self._c.execute(f"PRAGMA application_id = {_APPLICATION}")
+        self._c.execute(f"PRAGMA application_id = {APPLICATION}")
         self._c.execute(f"PRAGMA user_version = {_VERSION}")
-        self._c.execute("INSERT INTO store VALUES (1, ?, 0, 0, 0)", (secrets.token_hex(16),))
+        self._c.execute("INSERT INTO store VALUES (1, ?, 0, 0, 0, '')", (secrets.token_hex(16),))
 
     def _load(self) -> None:
-        row = self._c.execute("SELECT epoch, last_seq, depth FROM store").fetchone()
+        row = self._c.execute("SELECT epoch, last_seq, depth, trail FROM store").fetchone()
         if row is None:
             raise DamagedError("it has lost its name")
         self.epoch, self.last_seq, self._depth = str(row[0]), int(row[1]), int(row[2])
+        self._chain = Chain(self.epoch, str(row[3]))
+        self._past = self._chain.past()  # as committed
         (highest,) = self._c.execute("SELECT max(seq) FROM record").fetchone()
         if highest is not None and highest > self.last_seq:
             raise DamagedError("records beyond the last seq")
@@ -269,12 +299,14 @@ class Store:
         self._c.execute("BEGIN IMMEDIATE")
         outcome = body()
         if (self.last_seq, self._depth) != before:
-            told = (self.last_seq, self._depth)
-            self._c.execute("UPDATE store SET last_seq = ?, depth = ?", told)
+            self._chain.live(self._now())
+            told = (self.last_seq, self._depth, self._chain.state())
+            self._c.execute("UPDATE store SET last_seq = ?, depth = ?, trail = ?", told)
         if self.last_seq > before[0]:
             self.aimed, self.outcome = self.last_seq, outcome
         self._c.execute("COMMIT")
         self.aimed = self.outcome = None
+        self._past = self._chain.past()
         return outcome
 
     def write(
@@ -283,17 +315,19 @@ class Store:
         *,
         facts: Mapping[str, bytes] | None = None,
         settled: Sequence[Range] = (),
+        moved: bool = False,
     ) -> list[Range]:
         """Keep *rows* in this order, and *facts*. What is left of *settled*.
 
         Of those a bounded part is deleted, but while there is room and something to write, that waits.
+        *moved*: they come from another store, whose audit trail has them already.
         """
 
         def body() -> list[Range]:
             left = list(settled)
             if settled and (not rows or _pages_for(rows) > self._room_pages()):
                 left = self._settle(settled)
-            self._insert(self._make_room(rows))
+            self._insert(self._make_room(rows), moved=moved)
             if facts:
                 self._c.executemany("INSERT OR REPLACE INTO fact VALUES (?, ?)", facts.items())
             return left
@@ -315,11 +349,12 @@ class Store:
 
     # -- inserting --
 
-    def _insert(self, rows: Sequence[Row]) -> None:
+    def _insert(self, rows: Sequence[Row], *, moved: bool = False) -> None:
         records: list[tuple[object, ...]] = []
         pictures: list[tuple[int, bytes]] = []
-        for row in rows:
+        for given in rows:
             self.last_seq += 1
+            row = given if moved else self._audited(given)
             seq, stamp, shelf = self.last_seq, row.stamp, int(row.rank)
             camera = self._camera_id(row.camera)
             if row.jpeg is not None:
@@ -333,6 +368,71 @@ class Store:
         self._c.executemany("INSERT INTO record VALUES (?,?,?,?,?,?,?,?,?,?,?)", records)
         self._c.executemany("INSERT INTO jpeg VALUES (?,?)", pictures)
         self._depth += len(records)
+
+    # -- the audit trail --
+
+    def _audited(self, row: Row) -> Row:
+        """The row as it is kept: with its chain, if it belongs into it."""
+        if row.jpeg is not None and row.camera is not None:
+            self._chain.count(row.camera, row.stamp)
+        if not chained(row):
+            return row
+        linked = self._chain.link(row, self.last_seq, pruned=self._prune())
+        entry = (linked.entry, linked.hash)
+        self._c.execute("INSERT INTO audit (entry, hash) VALUES (?, ?)", entry)
+        return linked.row
+
+    def _prune(self) -> Place | None:
+        """Drop some of the oldest entries if the trail has outgrown its share; the youngest of those dropped."""
+        if self._chain.bytes <= self._trail_bytes:
+            return None
+        pruned: Place | None = None
+        for place, entry, told in self._c.execute(_TO_PRUNE, (PRUNED_AT_ONCE,)).fetchall():
+            if self._chain.bytes <= self._trail_bytes:
+                break
+            self._c.execute("DELETE FROM audit WHERE place = ?", (place,))
+            self._chain.bytes -= len(entry) + ROW_BYTES
+            read = read_entry(entry)
+            pruned = pruned if read is None else Place(read.place.epoch, read.place.n, told)
+        return pruned
+
+    def past(self) -> Past:
+        """What a store that goes on from here has to name in its first entry; may be asked after `TROUBLE` too."""
+        return self._past
+
+    def follow(self, past: Past) -> None:
+        """The next entry comes after *past*, the end of another store. Kept with the next write."""
+        self._chain.follow(past)
+        self._past = self._chain.past()
+
+    def adopt(self, entries: Iterable[tuple[bytes, str]], past: Past) -> None:
+        """Take over another store's trail, as it is, behind what there is; the next entry comes after *past*."""
+
+        def body() -> None:
+            self._chain.follow(past)
+            for entry, told in entries:
+                self._c.execute("INSERT INTO audit (entry, hash) VALUES (?, ?)", (entry, told))
+                self._chain.bytes += len(entry) + ROW_BYTES
+            self._c.execute("UPDATE store SET trail = ?", (self._chain.state(),))
+
+        self._transact(body)
+
+    def adopt_from(self, ring: Store) -> None:
+        """Take over the trail of the store in memory, but for what an earlier attempt has brought already."""
+        youngest = (read_entry(entry) for (entry,) in self._c.execute(_YOUNGEST, (1_000,)))
+        here = {entry.place.n for entry in youngest if entry and entry.place.epoch == ring.epoch}
+        found = ring.trail()
+        missing = [
+            (entry, told)
+            for _, entry, told in found
+            if (read := read_entry(entry)) is not None and read.place.n not in here
+        ]
+        if missing or not here:
+            self.adopt(missing, ring.past())
+
+    def trail(self) -> list[tuple[int, bytes, str]]:
+        """(place, text, hash) of every entry, oldest first: for a store of bounded size."""
+        return self._c.execute("SELECT place, entry, hash FROM audit ORDER BY place").fetchall()
 
     def _camera_id(self, name: str | None) -> int | None:
         if name is None:
@@ -622,7 +722,7 @@ class Store:
                     rows.append(row_of(stored))
             if not upto:
                 return
-            other.write(rows)
+            other.write(rows, moved=True)
             self.write((), settled=((0, upto),))
 
     # -- the rest --
@@ -707,6 +807,7 @@ def read_stored(c: sqlite3.Connection, raw: Raw, names: Names) -> Stored | None:
 def _pages_for(rows: Sequence[Row]) -> int:
     """Pages that *rows* take at the most: whole pages for pictures, small records packed, and what the trees need."""
     small = sum(len(row.data) + 160 for row in rows)
+    small += sum(len(row.data) + _CHAIN_BYTES for row in rows if chained(row))
     large = sum(len(row.jpeg) // (_PAGE - 64) + 2 for row in rows if row.jpeg is not None)
     return small * 5 // 4 // _PAGE + large + 12
 
@@ -741,9 +842,13 @@ def check(folder: str) -> tuple[str, ...]:
     connection.text_factory = _text
     try:
         (application,) = connection.execute("PRAGMA application_id").fetchone()
-        if application != _APPLICATION:
+        if application != APPLICATION:
             return (f"{path}: another program's database",)
-        return (*_structure_faults(connection), *_record_faults(connection))
+        return (
+            *_structure_faults(connection),
+            *_record_faults(connection),
+            *_trail_faults(connection),
+        )
     except TROUBLE as error:
         return (f"{path}: {why(error)}",)
     finally:
@@ -771,6 +876,17 @@ def _record_faults(c: sqlite3.Connection) -> Iterator[str]:
     for raw in c.execute(f"{_SELECT} ORDER BY seq"):
         if read_stored(c, raw, names) is None:
             yield f"record {raw[0]}: not as it was put in (checksum, name or picture)"
+
+
+def _trail_faults(c: sqlite3.Connection) -> Iterator[str]:
+    walk = Check()
+    rows = c.execute("SELECT place, entry, hash FROM audit ORDER BY place")
+    breaks = [found for found in walk.entries(rows) if isinstance(found, Break)]
+    epoch, state = c.execute("SELECT epoch, trail FROM store").fetchone()
+    if state:
+        breaks += walk.end(epoch, read_state(state))
+    for found in breaks:
+        yield f"audit trail: {found.why}"
 
 
 def why(error: BaseException) -> str:
