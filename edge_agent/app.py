@@ -33,6 +33,7 @@ from edge_agent.core.messages import (
     Fetch,
     Keep,
     KeepPicture,
+    Learn,
     Level,
     OpenShutter,
     Purge,
@@ -227,6 +228,8 @@ class App:
                 self._cameras.start()
             case SetPeriod():
                 self._cameras.set_period(command.camera, command.period_s)
+            case Learn():
+                self._cameras.learn(command)
             case Keep():
                 self._spool.keep(command.record)
             case KeepPicture():

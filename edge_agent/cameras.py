@@ -31,10 +31,12 @@ from edge_agent.capture.pipe import (
     CameraJob,
     Garbled,
     NewPeriod,
+    Order,
+    Permit,
     Said,
     Unpacker,
     assignment_line,
-    period_line,
+    order_line,
 )
 from edge_agent.clock import Clock
 from edge_agent.core.messages import (
@@ -43,6 +45,8 @@ from edge_agent.core.messages import (
     Cause,
     Died,
     Event,
+    Learn,
+    LessonEnded,
     PictureTaken,
 )
 from edge_agent.core.settings import Camera, SecretRef
@@ -169,10 +173,26 @@ class Cameras:
         """Take a picture of *camera* each *period_s* seconds from now on, over stops and restarts too."""
         with self._lock:
             self._cameras[camera].period_s = period_s
-            for worker in [group.worker for group in self._groups if group.worker]:
-                if camera in worker.cameras:
-                    worker.orders += period_line(NewPeriod(camera=camera, period_s=period_s))
+            self._order(NewPeriod(camera=camera, period_s=period_s))
         self._wake()
+
+    def learn(self, wanted: Learn) -> None:
+        """Let a camera learn a light from one connection, or no more. A connection that ended meanwhile cannot be learnt from."""
+        with self._lock:
+            camera = self._cameras[wanted.camera]
+            if wanted.permit is None or camera.connection is None:
+                self._order(Permit(camera=camera.id, connection=0, number=None))
+            elif wanted.generation == camera.generation:
+                self._order(
+                    Permit(camera=camera.id, connection=camera.connection, number=wanted.permit)
+                )
+        self._wake()
+
+    def _order(self, order: Order) -> None:
+        """For the worker of its camera, if there is one. With the lock held."""
+        for worker in [group.worker for group in self._groups if group.worker]:
+            if order.camera in worker.cameras:
+                worker.orders += order_line(order)
 
     def progress(self) -> float:
         """When the supervising thread last turned (seconds since boot): for the watchdog."""
@@ -303,17 +323,29 @@ class Cameras:
         with self._lock:
             if not self._running or worker.killed:
                 return
-            match said:
-                case CameraOpened():
-                    camera.open(said.generation)
+            self._pass_on(camera, said, now)
+
+    def _pass_on(
+        self,
+        camera: "_Camera",
+        said: CameraOpened | CameraLost | PictureTaken | LessonEnded,
+        now: float,
+    ) -> None:
+        """Post what is of the open connection, under the agent's own count. With the lock held."""
+        match said:
+            case CameraOpened():
+                camera.open(said.generation)
+                self._post(dataclasses.replace(said, generation=camera.generation))
+            case PictureTaken():
+                late_s = now - said.taken_at - said.age_s
+                is_news = late_s <= _LATE_MAX_S and 0 <= now - said.taken_at <= _AGE_MAX_S
+                if camera.connection == said.generation and is_news:
                     self._post(dataclasses.replace(said, generation=camera.generation))
-                case PictureTaken():
-                    late_s = now - said.taken_at - said.age_s
-                    is_news = late_s <= _LATE_MAX_S and 0 <= now - said.taken_at <= _AGE_MAX_S
-                    if camera.connection == said.generation and is_news:
-                        self._post(dataclasses.replace(said, generation=camera.generation))
-                case CameraLost():
-                    self._lose(camera, said.cause, said.detail)
+            case LessonEnded():
+                if camera.connection == said.generation:
+                    self._post(dataclasses.replace(said, generation=camera.generation))
+            case CameraLost():
+                self._lose(camera, said.cause, said.detail)
 
     def _lose(self, camera: "_Camera", cause: Cause, detail: str) -> None:
         """Say that *camera* is lost, unless that was said. With the lock held."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import signal
 import socket
@@ -20,8 +21,9 @@ import pytest
 from edge_agent import views, vision
 from edge_agent.cameras import Cameras
 from edge_agent.clock import SystemClock
-from edge_agent.core.messages import Cause, PictureTaken
+from edge_agent.core.messages import Cause, Learn, PictureTaken
 from edge_agent.core.settings import Camera, CameraKind, SecretRef
+from edge_agent.device import Device
 from tests.support import clips, evil_servers
 from tests.support.evil_servers import black_hole, evil
 from tests.support.http_camera import http_camera
@@ -672,7 +674,34 @@ def test_a_view_commissioned_while_the_camera_runs_is_used_from_the_next_picture
             lambda: watcher.pictures("clip")[-1].reading.view == references.view, within_s=5
         )
         watcher.wait(lambda: watcher.pictures("clip")[-1].reading.score >= 1, within_s=5)
+        assert watcher.pictures("clip")[-1].reading.other_device == ""
+        other = dataclasses.replace(references, device=Device(codec="h265"))
+        views.save(folder, "clip", other)
+        watcher.wait(lambda: watcher.pictures("clip")[-1].reading.view == other.view, within_s=5)
+        assert "h265" in watcher.pictures("clip")[-1].reading.other_device
+        (folder / "clip.view").write_bytes(b"edge-agent")
+        watcher.wait(lambda: watcher.pictures("clip")[-1].reading.view == "", within_s=5)
+        assert "clip.view" in watcher.pictures("clip")[-1].reading.fault
         assert len(watcher.opened("clip")) == 1
+
+
+def test_permits_reach_the_worker_and_none_for_a_connection_that_is_gone(
+    pictures: Path, watcher: Watcher
+) -> None:
+    with running(watcher, clip("clip", pictures, period_s=0.2)) as cameras:
+        cameras.learn(Learn(camera="clip", generation=1, permit=1))  # no connection yet
+        watcher.wait(lambda: bool(watcher.pictures("clip")), within_s=10)
+        for order in (
+            Learn(camera="clip", generation=1, permit=2),
+            Learn(camera="clip", generation=9, permit=3),
+            Learn(camera="clip", generation=0, permit=None),
+        ):
+            cameras.learn(order)
+        after = len(watcher.events)
+        wait_for_pictures(watcher, "clip", after=after, count=3)
+        assert len(watcher.opened("clip")) == 1, "an order that it does not know ends a worker"
+        cameras.stop()
+        cameras.learn(Learn(camera="clip", generation=1, permit=4))
 
 
 # ---- clips, and what cannot be had ----

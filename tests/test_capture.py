@@ -5,16 +5,21 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 import re
 import socket
 import struct
 import threading
-from typing import Final
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Final, TypeAlias
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge_agent import demo_pictures, views, vision
 from edge_agent.capture import probe
 from edge_agent.capture.freshness import Freshness
 from edge_agent.capture.pipe import (
@@ -25,27 +30,32 @@ from edge_agent.capture.pipe import (
     CameraJob,
     Garbled,
     NewPeriod,
+    Permit,
+    Said,
     Unpacker,
     assignment_line,
+    order_line,
     pack,
     parse_assignment,
-    parse_period,
-    period_line,
+    parse_order,
 )
 from edge_agent.capture.probe import Login, Trouble
-from edge_agent.capture.watch import Pace
+from edge_agent.capture.watch import Changed, Hosts, Pace, Shot, Slot, Watch
 from edge_agent.clock import SystemClock
 from edge_agent.core.messages import (
     CameraLost,
     CameraOpened,
     Cause,
+    LessonEnded,
     PictureTaken,
     SceneReading,
     Unusable,
 )
 from edge_agent.core.settings import CameraKind
+from edge_agent.device import Device
 from tests.support import evil_servers
 from tests.support.evil_servers import evil, question
+from tests.support.lamp import lamplit, weakest_lamp
 
 # ---- the pipe ----
 
@@ -63,6 +73,25 @@ SAID: Final = (
     dataclasses.replace(PICTURE, reading=dataclasses.replace(READING, unusable=Unusable.DARK)),
     Beat(busy_s={"gate": 0.25}, threads={"gate": 140_000_000_000_000}),
     CameraLost(camera="gate", generation=3, cause=Cause.NO_ANSWER, detail="no answer in time"),
+    LessonEnded(
+        camera="gate",
+        generation=3,
+        permit=2,
+        light="learnt-1",
+        of="day",
+        replaced="learnt-4",
+        anchor="a" * 64,
+        frames=20,
+        span_s=1200.5,
+        score=1.5,
+        gain=0.25,
+        dx=0.5,
+        dy=-1.0,
+        parts=20,
+        parts_of=38,
+        mean_grey=44.0,
+    ),
+    LessonEnded(camera="gate", generation=3, permit=3, why="nothing is new in this light"),
 )
 
 
@@ -141,8 +170,24 @@ def test_orders_arrive_as_they_were_given() -> None:
     assert line.count(b"\n") == 1
     assert parse_assignment(line) == assignment
     assert "p\n" not in repr(assignment)
-    change = NewPeriod(camera="gate", period_s=1.5)
-    assert parse_period(period_line(change)) == change
+    for order in (
+        NewPeriod(camera="gate", period_s=1.5),
+        Permit(camera="gate", connection=3, number=7),
+        Permit(camera="gate", connection=0, number=None),
+    ):
+        assert order_line(order).count(b"\n") == 1
+        assert parse_order(order_line(order)) == order
+
+
+def test_reasons_of_any_length_pass_cut_short() -> None:
+    long = "x" * 5000
+    reading = dataclasses.replace(READING, fault=long, other_device=long)
+    ended = LessonEnded(camera="gate", generation=3, permit=3, why=long)
+    heard = [*Unpacker().feed(pack(dataclasses.replace(PICTURE, reading=reading)) + pack(ended))]
+    assert isinstance(heard[0], PictureTaken)
+    assert heard[0].reading.fault == heard[0].reading.other_device == "x" * 500
+    assert isinstance(heard[1], LessonEnded)
+    assert heard[1].why == "x" * 500
 
 
 # ---- age ----
@@ -368,3 +413,262 @@ def test_errors_of_the_network_are_told_apart() -> None:
     assert found == {Cause.UNREACHABLE}
     assert probe.network_trouble(TimeoutError()).cause is Cause.NO_ANSWER
     assert probe.network_trouble(ConnectionResetError()).cause is Cause.NONSENSE
+
+
+# ---- the view: lessons, devices, files ----
+
+STREET: Final = demo_pictures.STREETS[0]
+BY_LAMP_EVERY_S: Final = 60.0
+
+
+def small(path: Path) -> vision.Grey:
+    found = vision.scaled_grey_from_jpeg(path.read_bytes())
+    assert found is not None
+    return found
+
+
+@cache
+def lamp() -> float:
+    built = vision.build({"day": [small(path) for path in STREET.commission]})
+    assert isinstance(built, vision.References)
+    return weakest_lamp(built, [small(STREET.night[0])])
+
+
+def by_lamp(number: int) -> vision.Grey:
+    """The street by its lamps: still told for what it is, but weakly."""
+    return lamplit(small(STREET.night[0]), lamp(), seed=number)
+
+
+def commissioned(folder: Path, device: Device | None = None) -> vision.References:
+    built = vision.build({"day": [small(path) for path in STREET.commission]})
+    assert isinstance(built, vision.References)
+    built = dataclasses.replace(built, device=device)
+    views.save(folder, "gate", built)
+    return built
+
+
+Step: TypeAlias = "vision.Grey | Callable[[], None] | type[Changed]"
+
+
+class Script:
+    """A camera that shows what it is told, a picture each `BY_LAMP_EVERY_S` of its own time; a call is made in between."""
+
+    host: str | None = None
+    backoff = False
+
+    def __init__(self, steps: Iterable[Step]) -> None:
+        self._steps = iter(steps)
+        self._at = 5000.0
+        self.over = threading.Event()
+
+    def shots(self, pace: Pace, slot: Slot) -> Iterator[Shot]:
+        for step in self._steps:
+            if step is Changed:
+                raise Changed
+            if callable(step):
+                step()
+                continue
+            self._at += BY_LAMP_EVERY_S
+            yield Shot(
+                jpeg=b"\xff\xd8", grey=step, taken_at=self._at, age_s=0.1, codec="h264", width=640,
+                height=360,
+            )  # fmt: skip
+        self.over.set()
+        threading.Event().wait()  # a camera's thread knows no end but its process's
+
+
+def watched(folder: Path, steps: Callable[[Watch], Iterable[Step]]) -> list[Said]:
+    """Everything that one camera's thread said of *steps*."""
+    said: list[Said] = []
+    failed: list[str] = []
+    watches: list[Watch] = []
+    job = CameraJob(
+        id="gate", kind=CameraKind.CLIP, source="x", username=None, password=None, period_s=5.0
+    )
+    source = Script(step for watch in watches for step in steps(watch))
+    watches.append(
+        Watch(
+            job,
+            source,
+            views_folder=str(folder),
+            say=said.append,
+            failed=failed.append,
+            clock=SystemClock(),
+            jitter=lambda: 0.0,
+            hosts=Hosts(),
+        )
+    )
+    watches[0].start()
+    assert source.over.wait(50.0), (failed, said[-3:])
+    return said
+
+
+def permit(connection: int, number: int | None) -> Permit:
+    return Permit(camera="gate", connection=connection, number=number)
+
+
+def lessons(said: list[Said]) -> list[LessonEnded]:
+    return [event for event in said if isinstance(event, LessonEnded)]
+
+
+def seen(said: list[Said]) -> list[SceneReading]:
+    return [event.reading for event in said if isinstance(event, PictureTaken)]
+
+
+LESSON: Final = 24  # pictures that are enough for one
+
+
+def test_a_permitted_camera_learns_a_light_and_reads_the_next_picture_with_it(
+    tmp_path: Path,
+) -> None:
+    anchor = commissioned(tmp_path)
+
+    def steps(watch: Watch) -> Iterator[Step]:
+        watch.learner.permit(permit(1, 7))
+        yield from (by_lamp(n) for n in range(2 * LESSON))
+
+    said = watched(tmp_path, steps)
+    (ended,) = lessons(said)
+    assert (ended.camera, ended.generation, ended.permit, ended.why) == ("gate", 1, 7, "")
+    assert (ended.light, ended.of, ended.anchor) == ("learnt-1", "day", anchor.anchor)
+    assert ended.parts < ended.parts_of
+    assert ended.span_s >= 1200.0
+    now = views.load(tmp_path, "gate")
+    assert isinstance(now, vision.References)
+    assert [light.name for light in now.lights] == ["day", "learnt-1"]
+    told_at = said.index(ended)
+    assert {r.view for r in seen(said[:told_at])} == {anchor.view}
+    assert {r.view for r in seen(said[told_at:])} == {now.view}
+    assert now.view != anchor.view
+    before = [r.score for r in seen(said[:told_at])]
+    after = [r.score for r in seen(said[told_at:])]
+    assert sum(after) / len(after) > sum(before) / len(before) + 0.1
+    approved = views.load_approved(tmp_path, "gate")
+    assert isinstance(approved, vision.References)
+    assert approved.anchor == anchor.anchor
+
+
+@pytest.mark.parametrize("wrong", [permit(2, 7), permit(0, None), None])
+def test_without_a_permit_for_this_connection_nothing_is_learnt(
+    tmp_path: Path, wrong: Permit | None
+) -> None:
+    commissioned(tmp_path)
+
+    def steps(watch: Watch) -> Iterator[Step]:
+        if wrong is not None:
+            watch.learner.permit(wrong)
+        yield from (by_lamp(n) for n in range(LESSON))
+
+    assert lessons(watched(tmp_path, steps)) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["gate.view"]
+
+
+Break: TypeAlias = "Callable[[Watch, Path], Iterable[Step]]"
+
+
+def withdrawn(watch: Watch, folder: Path) -> Iterator[Step]:
+    del folder
+    watch.learner.permit(permit(0, None))
+    yield by_lamp(0)
+    watch.learner.permit(permit(1, 8))
+
+
+def permitted_anew(watch: Watch, folder: Path) -> Iterator[Step]:
+    del folder
+    watch.learner.permit(permit(1, 8))
+    yield by_lamp(0)
+
+
+def connected_anew(watch: Watch, folder: Path) -> Iterator[Step]:
+    del folder
+    yield Changed
+    yield by_lamp(0)  # the permit of the connection before is none for this one
+    watch.learner.permit(permit(2, 8))
+
+
+def commissioned_anew(watch: Watch, folder: Path) -> Iterator[Step]:
+    del watch
+    commissioned(folder, Device(codec="h264"))
+    yield by_lamp(0)
+
+
+def a_room(watch: Watch, folder: Path) -> Iterator[Step]:
+    del watch, folder
+    yield small(demo_pictures.ROOM[0])
+    yield by_lamp(0)
+
+
+@pytest.mark.parametrize(
+    "broken", [withdrawn, permitted_anew, connected_anew, commissioned_anew, a_room]
+)
+def test_every_break_empties_the_lesson(tmp_path: Path, broken: Break) -> None:
+    commissioned(tmp_path)
+    almost = LESSON - 6
+
+    def steps(watch: Watch) -> Iterator[Step]:
+        watch.learner.permit(permit(1, 7))
+        yield from (by_lamp(n) for n in range(almost))
+        yield from broken(watch, tmp_path)
+        yield from (by_lamp(n) for n in range(almost))
+        assert not (tmp_path / "gate.learnt").exists()
+        yield from (by_lamp(n) for n in range(LESSON - almost))
+
+    said = watched(tmp_path, steps)
+    assert [event.light for event in lessons(said)] == ["learnt-1"]
+
+
+def test_a_disk_that_refuses_is_told_once_a_permit_and_the_camera_goes_on(tmp_path: Path) -> None:
+    anchor = commissioned(tmp_path)
+    (tmp_path / f".gate.learnt.{os.getpid()}.new").mkdir()  # where the file would be made
+
+    def steps(watch: Watch) -> Iterator[Step]:
+        for number in (7, 8):
+            watch.learner.permit(permit(1, number))
+            yield from (by_lamp(n) for n in range(2 * LESSON))
+
+    said = watched(tmp_path, steps)
+    assert [(event.permit, event.light) for event in lessons(said)] == [(7, ""), (8, "")]
+    assert all("cannot be kept" in event.why for event in lessons(said))
+    assert len(seen(said)) == 4 * LESSON
+    assert seen(said)[-1].view == anchor.view
+
+
+def test_a_camera_of_another_make_is_told_from_the_one_that_was_commissioned(
+    tmp_path: Path,
+) -> None:
+    commissioned(tmp_path, Device(codec="h265", width=640, height=360))
+
+    def steps(watch: Watch) -> Iterator[Step]:
+        del watch
+        yield by_lamp(0)
+        commissioned(tmp_path, Device(codec="h264", width=640, height=360, mac="02:00:00:00:00:01"))
+        yield by_lamp(1)
+        commissioned(tmp_path, Device(codec="h264", width=1920, height=1080))
+        yield by_lamp(2)
+
+    other, same, size = seen(watched(tmp_path, steps))
+    assert other.other_device == "codec h264 instead of h265"
+    assert same.other_device == ""
+    assert size.other_device == "picture 640x360 instead of 1920x1080"
+
+
+def test_a_damaged_view_is_told_with_every_reading_until_it_is_whole(tmp_path: Path) -> None:
+    anchor = commissioned(tmp_path)
+    whole = (tmp_path / "gate.view").read_bytes()
+
+    def steps(watch: Watch) -> Iterator[Step]:
+        del watch
+        yield by_lamp(0)
+        (tmp_path / "gate.view").write_bytes(whole[:-9])
+        yield by_lamp(1)
+        (tmp_path / "gate.view").unlink()
+        yield by_lamp(2)
+        (tmp_path / "gate.view").write_bytes(whole)
+        yield by_lamp(3)
+
+    good, damaged, gone, again = seen(watched(tmp_path, steps))
+    assert (good.fault, again.fault, gone.fault) == ("", "", "")
+    assert "gate.view" in damaged.fault
+    assert "damaged" in damaged.fault
+    assert (damaged.view, gone.view) == ("", "")
+    assert again.view == good.view == anchor.view

@@ -25,10 +25,12 @@ from edge_agent.capture.pipe import (
     Assignment,
     Beat,
     CameraJob,
+    NewPeriod,
+    Permit,
     Said,
     pack,
     parse_assignment,
-    parse_period,
+    parse_order,
 )
 from edge_agent.capture.probe import Login
 from edge_agent.capture.rtsp import Rtsp
@@ -120,8 +122,13 @@ class _Worker:
 
     def _obey(self) -> None:
         for line in sys.stdin.buffer:
-            change = parse_period(line)
-            self._watches[change.camera].pace.change(change.period_s)
+            order = parse_order(line)
+            watch = self._watches[order.camera]
+            match order:
+                case NewPeriod():
+                    watch.pace.change(order.period_s)
+                case Permit():
+                    watch.learner.permit(order)
         self._ended.put(0)
 
     def _failed(self, what: str) -> None:

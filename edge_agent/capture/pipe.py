@@ -18,6 +18,7 @@ from edge_agent.core.messages import (
     CameraLost,
     CameraOpened,
     Cause,
+    LessonEnded,
     PictureTaken,
     SceneReading,
     Unusable,
@@ -71,7 +72,17 @@ class Beat:
     threads: Mapping[str, int]
 
 
-Said: TypeAlias = CameraOpened | CameraLost | PictureTaken | Beat
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Permit:
+    """Another later line: this camera may learn a light from `connection` (the worker's own count); None = it may not."""
+
+    camera: str
+    connection: int
+    number: int | None
+
+
+Order: TypeAlias = NewPeriod | Permit
+Said: TypeAlias = CameraOpened | CameraLost | PictureTaken | LessonEnded | Beat
 
 
 # ---- to the worker ----
@@ -94,14 +105,19 @@ def parse_assignment(line: bytes) -> Assignment:
     )
 
 
-def period_line(change: NewPeriod) -> bytes:
-    """*change* as one line of JSON."""
-    return json.dumps(dataclasses.asdict(change)).encode() + b"\n"
+def order_line(order: Order) -> bytes:
+    """*order* as one line of JSON."""
+    plain = dataclasses.asdict(order) | {"order": _ORDERS[type(order)]}
+    return json.dumps(plain).encode() + b"\n"
 
 
-def parse_period(line: bytes) -> NewPeriod:
-    """The inverse."""
-    return NewPeriod(**json.loads(line))
+def parse_order(line: bytes) -> Order:
+    """The inverse; raises what it raises, as `parse_assignment` does."""
+    plain = json.loads(line)
+    return NewPeriod(**plain) if plain.pop("order") == "period" else Permit(**plain)
+
+
+_ORDERS: Final[Mapping[type, str]] = {NewPeriod: "period", Permit: "permit"}
 
 
 # ---- from the worker ----
@@ -114,12 +130,16 @@ def pack(said: Said) -> bytes:
         picture = said.jpeg
         reading = dataclasses.asdict(said.reading)
         reading["unusable"] = said.reading.unusable and said.reading.unusable.value
+        reading["fault"] = said.reading.fault[:_TEXT_MAX]
+        reading["other_device"] = said.reading.other_device[:_TEXT_MAX]
         body: dict[str, object] = {name: getattr(said, name) for name in _PICTURE_NUMBERS}
         body |= {"camera": said.camera, "codec": said.codec, "reading": reading}
     else:
         body = dataclasses.asdict(said)
         if isinstance(said, CameraLost):
             body |= {"cause": said.cause.value, "detail": said.detail[:_TEXT_MAX]}
+        if isinstance(said, LessonEnded):
+            body["why"] = said.why[:_TEXT_MAX]
     body["say"] = _NAMES[type(said)]
     head = json.dumps(body, default=_plain).encode()
     return _FRAME.pack(len(head), len(picture)) + head + picture
@@ -157,6 +177,7 @@ _NAMES: Final[Mapping[type, str]] = {
     CameraOpened: "opened",
     CameraLost: "lost",
     PictureTaken: "taken",
+    LessonEnded: "lesson",
     Beat: "beat",
 }
 _PICTURE_NUMBERS: Final = (
@@ -191,6 +212,8 @@ def _parse(head: bytes, picture: bytes) -> Said:
                 )
             case "taken":
                 return _picture(body, picture)
+            case "lesson":
+                return _lesson(body)
             case "beat":
                 return Beat(
                     busy_s=body.inner("busy_s").numbers(),
@@ -247,6 +270,28 @@ def _picture(body: "_Body", jpeg: bytes) -> PictureTaken:
             other_device=seen.text("other_device"),
         ),
         jpeg=jpeg,
+    )
+
+
+def _lesson(body: "_Body") -> LessonEnded:
+    return LessonEnded(
+        camera=body.text("camera"),
+        generation=body.whole("generation"),
+        permit=body.whole("permit"),
+        why=body.text("why"),
+        light=body.text("light"),
+        of=body.text("of"),
+        replaced=body.text("replaced"),
+        anchor=body.text("anchor"),
+        frames=body.whole("frames"),
+        span_s=body.number("span_s"),
+        score=body.number("score"),
+        gain=body.number("gain"),
+        dx=body.number("dx"),
+        dy=body.number("dy"),
+        parts=body.whole("parts"),
+        parts_of=body.whole("parts_of"),
+        mean_grey=body.number("mean_grey"),
     )
 
 

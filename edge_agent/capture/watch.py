@@ -8,16 +8,19 @@ Not its job: ways to get a picture (rtsp.py and its kin), ending a thread that h
 """
 
 import contextlib
+import dataclasses
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 from edge_agent import views, vision
+from edge_agent.capture.learner import Learner
 from edge_agent.capture.pipe import CameraJob, Said
 from edge_agent.capture.probe import Trouble
 from edge_agent.clock import Clock
-from edge_agent.core.messages import CameraLost, CameraOpened, Cause, PictureTaken
+from edge_agent.core.messages import CameraLost, CameraOpened, Cause, PictureTaken, SceneReading
+from edge_agent.device import Device, difference, mac_of
 from edge_agent.vision import Eye, Grey, References
 
 _BACKOFF_MAX_S: Final = 60.0
@@ -227,6 +230,7 @@ class Watch:
         self._job = job
         self._source = source
         self._view = _View(views_folder, job.id)
+        self.learner = Learner(views_folder, job.id)
         self._say = say
         self._failed = failed
         self._clock = clock
@@ -287,7 +291,7 @@ class Watch:
         self._connection += 1
         self._told = None
         self._slot.ailing = False
-        self._view.begin()
+        self._view.begin(self._device(shot))
         self._say(
             CameraOpened(
                 camera=self._job.id,
@@ -298,7 +302,15 @@ class Watch:
             )
         )
 
+    def _device(self, shot: Shot) -> Device:
+        """What the connection shows of the camera. Just answered, so its address is known if it is on the box's own wire."""
+        host = (self._source.host or "").rpartition(":")[0]
+        return Device(
+            codec=shot.codec, width=shot.width, height=shot.height, mac=mac_of(host) if host else ""
+        )
+
     def _taken(self, shot: Shot) -> None:
+        reading = self._view.read(shot.grey)
         self._say(
             PictureTaken(
                 camera=self._job.id,
@@ -310,10 +322,19 @@ class Watch:
                 codec=shot.codec,
                 gop_s=shot.gop_s,
                 bytes_per_s=shot.bytes_per_s,
-                reading=self._view.eye().read(shot.grey),
+                reading=reading,
                 jpeg=shot.jpeg,
             )
         )
+        ended = self.learner.saw(
+            shot.grey,
+            reading,
+            self._view.references,
+            connection=self._connection,
+            at=shot.taken_at,
+        )
+        if ended is not None:
+            self._say(ended)
 
     def _lost(self, trouble: Trouble) -> None:
         self._slot.ailing = True
@@ -331,29 +352,39 @@ class Watch:
 
 
 class _View:
-    """The commissioned view of one camera, read again when somebody commissioned it anew."""
+    """The commissioned view of one camera, read again when somebody commissioned it anew, or a light was learnt."""
 
     def __init__(self, folder: str, camera: str) -> None:
         self._folder = folder
         self._camera = camera
+        self._device = Device()
         self._eye: Eye | None = None
-        self._stamp = views.stamp(folder, camera)
-        self._references = self._load()
+        self._load()
 
-    def begin(self) -> None:
-        """Forget the picture before: it is of another connection."""
+    def begin(self, device: Device) -> None:
+        """Forget the picture before: it is of another connection, maybe of another *device*."""
+        self._device = device
         self._eye = None
 
-    def eye(self) -> Eye:
-        """The eye to read the next picture with."""
-        stamp = views.stamp(self._folder, self._camera)
-        if stamp != self._stamp:
-            self._stamp, self._references, self._eye = stamp, self._load(), None
+    def read(self, grey: Grey) -> SceneReading:
+        """What the next picture says, against the references as they are on disk now."""
+        if views.stamp(self._folder, self._camera) != self._stamp:
+            self._load()
         if self._eye is None:
-            self._eye = Eye(self._references)
-        return self._eye
+            self._eye = Eye(self.references)
+        return dataclasses.replace(
+            self._eye.read(grey), fault=self._fault, other_device=self._other_device()
+        )
 
-    def _load(self) -> References | None:
+    def _other_device(self) -> str:
+        approved = self.references.device if self.references is not None else None
+        return "" if approved is None else difference(approved, self._device)
+
+    def _load(self) -> None:
+        # The stamp first: what is replaced while it is read is read again.
+        self._stamp = views.stamp(self._folder, self._camera)
+        self._eye = None
         loaded = views.load(self._folder, self._camera)
-        # A view that cannot be read counts as not commissioned: the gate stays closed. Its fault is `doctor`'s to tell.
-        return loaded if isinstance(loaded, References) else None
+        # A view that cannot be read counts as not commissioned, with its fault: the gate stays closed.
+        self.references = loaded if isinstance(loaded, References) else None
+        self._fault = loaded.why if isinstance(loaded, views.ViewFault) else ""

@@ -34,6 +34,7 @@ from edge_agent.core.messages import (
     Json,
     Keep,
     Lamp,
+    LessonEnded,
     Level,
     LinkDown,
     LinkUp,
@@ -161,6 +162,7 @@ class Agent:
             "cameras": [camera.id for camera in self._settings.cameras],
             "simulated": self._settings.simulated,
             "switch": self._settings.privacy.switch.value,
+            "hub": f"{self._settings.hub.host}:{self._settings.hub.port}",
         }
         out.append(Keep(record=Record(kind="agent.started", rank=Rank.STATE, at=at, data=data)))
         out.append(Say(level=Level.INFO, text=f"agent started version={self._about.version}"))
@@ -177,7 +179,8 @@ class Agent:
 
     def stop(self, *, at: float) -> list[Command]:
         """Last commands before the process ends in good order."""
-        return self._uplink.stop(at)
+        record = Record(kind="agent.stopped", rank=Rank.AUDIT, at=at, data={})
+        return [Keep(record=record), *self._uplink.stop(at)]
 
     def deadline(self, *, at: float) -> float:
         """When to call `handle` with a `Tick` at the latest."""
@@ -194,6 +197,9 @@ class Agent:
                 return self._found_private(event, at=at) + self._switched(view, at=at)
             case PictureTaken() | CameraOpened() | CameraLost() | LoopRead():
                 return self._of_camera(event, at=at)
+            case LessonEnded():
+                watch = self._watches.get(event.camera)
+                return [] if watch is None else watch.lesson_ended(event, at=at)
             case Committed():
                 self._journal = event
                 return self._uplink.on(event, at)

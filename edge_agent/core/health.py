@@ -36,6 +36,8 @@ AUDIT_KEYS: Final = frozenset(
         FindingKey.PRIVACY_NO_SWITCH,
         FindingKey.VIEW_FOREIGN,
         FindingKey.VIEW_MOVED,
+        FindingKey.VIEW_FILE_DAMAGED,
+        FindingKey.VIEW_OTHER_DEVICE,
         FindingKey.ORDER_REFUSED,
     }
 )

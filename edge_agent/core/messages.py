@@ -186,6 +186,31 @@ class PictureTaken:
     jpeg: bytes = field(repr=False)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LessonEnded:
+    """What came of a `Learn` that was permitted: a light that is kept, or why there is none. Never a picture."""
+
+    camera: str
+    generation: int
+    permit: int
+    why: str = ""  # nothing was kept, for this reason
+    light: str = ""  # name of the light that is on disk now; "" = none, and only `why` counts
+    of: str = ""  # the approved light whose map it is, parts left out
+    replaced: str = ""  # the learnt light that made room for it; "" = none
+    anchor: str = ""  # digest of what a person approved
+    frames: int = 0
+    span_s: float = 0.0
+    score: float = (
+        0.0  # of the lesson's mean against the approved light, which it must match in place
+    )
+    gain: float = 0.0  # so much better it matches with the new light
+    dx: float = 0.0
+    dy: float = 0.0
+    parts: int = 0  # parts of the picture that can be seen in this light
+    parts_of: int = 0  # of so many that the approved light knows
+    mean_grey: float = 0.0
+
+
 # ---- events: sensors ----
 
 
@@ -400,6 +425,7 @@ Event: TypeAlias = (
     CameraOpened
     | CameraLost
     | PictureTaken
+    | LessonEnded
     | SwitchRead
     | LoopRead
     | Committed
@@ -439,6 +465,18 @@ class SetPeriod:
 
     camera: str
     period_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Learn:
+    """This camera may learn a light from connection `generation`, until told otherwise; `permit` None = it may not.
+
+    Answered by at most one `LessonEnded` a permit.
+    """
+
+    camera: str
+    generation: int
+    permit: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -604,6 +642,7 @@ Command: TypeAlias = (
     StartCameras
     | StopCameras
     | SetPeriod
+    | Learn
     | OpenShutter
     | Keep
     | KeepPicture

@@ -4,7 +4,8 @@ Promises: `Verdict.MATCH` is said only on a reading that matches itself, after e
 none of them moved or foreign, all taken since the last break in continuity; never on the strength of a reading that cannot
 tell, and never because time passed. Foreign and moved are said on the first reading that shows them: closing early costs a
 picture, closing late costs a family its privacy. Anything that is not a finite number is "cannot tell".
-Findings come and go after `SETTLE` readings, so one lorry is no work order.
+A view that lies beyond the limits below is moved however well it scores, and one that lies within them is never foreign.
+Findings come and go after `SETTLE` readings; what nobody need hurry for comes after it lasted, so one lorry is no work order.
 Not its job: holding pictures (gate.py), reading them (vision.py), words (words.py). Pure; owner thread only.
 """
 
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import Enum
 from statistics import median
@@ -59,8 +61,40 @@ STILL_FOR_S: Final = 4 * 3600.0
 # picture, under 0.55.
 BLURRED_BELOW: Final = 0.55
 
+# Beyond these it is no longer the view that somebody approved: what enters at the edges may be a yard or a window. A bolted
+# camera's own pictures, years apart, lie within 2.2 pixels, 1.2 degrees and 3.1 % (docs/design/view.md); measuring errs by as much.
+MOVED_PX: Final = 4.0
+MOVED_DEG: Final = 2.0
+MOVED_ZOOM: Final = 0.04
+
+# Within those but beyond these, for long: a mount that gives way. The middle of the last readings decides, not one gust.
+NUDGED_PX: Final = 2.5
+NUDGED_DEG: Final = 1.25
+NUDGED_ZOOM: Final = 0.025
+_LATELY: Final = 9
+
+# Share of the parts known in this light of which nothing is seen. Traffic and shadows: 0.15, a covered half: 0.4 and more.
+COVERED_SHARE: Final = 0.35
+
+# So many seconds and readings before anybody is told of a nudge, or of a cover: a lorry unloads, a market stall is put away, and
+# dusk, which hides what no lamp shows before it is night, is over within the hour.
+NUDGED_FOR_S: Final = 1200.0
+COVERED_FOR_S: Final = 3600.0
+LASTING: Final = 12
+
 # Readings in a row (readings that say nothing left out) for a finding to come, and to go.
 SETTLE: Final = 3
+
+# Readings and seconds for a finding to come, where that is not `SETTLE` at once. What a file or a device says is no measurement:
+# no need to look three times.
+_AT_ONCE: Final = (SETTLE, 0.0)
+_COMES_AFTER: Final = {
+    FindingKey.VIEW_NOT_COMMISSIONED: (1, 0.0),
+    FindingKey.VIEW_FILE_DAMAGED: (1, 0.0),
+    FindingKey.VIEW_OTHER_DEVICE: (1, 0.0),
+    FindingKey.VIEW_NUDGED: (LASTING, NUDGED_FOR_S),
+    FindingKey.VIEW_PARTLY_COVERED: (LASTING, COVERED_FOR_S),
+}
 
 # Size of the scaled picture that `dx` and `dy` count in.
 SCALED_WIDTH: Final = 320
@@ -81,7 +115,7 @@ class ViewFinding:
 
     key: FindingKey
     since_at: float
-    evidence: tuple[tuple[str, float], ...]
+    evidence: tuple[tuple[str, float | str], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,10 +142,25 @@ class Judgement:
 
 def verdict_of(reading: SceneReading) -> Verdict:
     """What *reading* says taken alone. Pure; total: any reading gets an answer, and nonsense gets CANNOT_TELL."""
-    if not reading.view or reading.unusable is not None or reading.same_bits >= FROZEN_BITS:
+    if not reading.view or reading.fault or reading.other_device:
+        return Verdict.CANNOT_TELL
+    if reading.unusable is not None or reading.same_bits >= FROZEN_BITS:
         return Verdict.CANNOT_TELL
     if not math.isfinite(reading.score):
         return Verdict.CANNOT_TELL
+    return _where_placed(reading) if reading.placed else _by_score(reading)
+
+
+def _where_placed(reading: SceneReading) -> Verdict:
+    lie = _Lie.of(reading)
+    if not lie.is_finite:
+        return Verdict.CANNOT_TELL
+    if lie.beyond(MOVED_PX, MOVED_DEG, MOVED_ZOOM):
+        return Verdict.MOVED
+    return Verdict.MATCH if reading.score >= 1.0 else Verdict.CANNOT_TELL
+
+
+def _by_score(reading: SceneReading) -> Verdict:
     if reading.elsewhere:
         return Verdict.MOVED
     if reading.score >= 1.0:
@@ -124,6 +173,40 @@ def verdict_of(reading: SceneReading) -> Verdict:
 def is_match(reading: SceneReading) -> bool:
     """Whether *reading* alone matches; a picture leaves only between two such readings."""
     return verdict_of(reading) is Verdict.MATCH
+
+
+@dataclass(frozen=True, slots=True)
+class _Lie:
+    """How a view lies in a picture, as in `SceneReading`."""
+
+    dx: float
+    dy: float
+    angle_deg: float
+    zoom: float
+
+    @classmethod
+    def of(cls, reading: SceneReading) -> _Lie:
+        return cls(reading.dx, reading.dy, reading.angle_deg, reading.zoom)
+
+    @classmethod
+    def middle(cls, lies: Collection[_Lie]) -> _Lie:
+        return cls(
+            median(lie.dx for lie in lies),
+            median(lie.dy for lie in lies),
+            median(lie.angle_deg for lie in lies),
+            median(lie.zoom for lie in lies),
+        )
+
+    @property
+    def is_finite(self) -> bool:
+        return all(map(math.isfinite, (self.dx, self.dy, self.angle_deg, self.zoom)))
+
+    def beyond(self, pixels: float, degrees: float, zoom: float) -> bool:
+        return (
+            math.hypot(self.dx, self.dy) > pixels
+            or abs(self.angle_deg) > degrees
+            or abs(self.zoom - 1.0) > zoom
+        )
 
 
 @dataclass(slots=True)
@@ -167,7 +250,8 @@ class Scene:
         self._window: deque[tuple[float, Verdict]] = deque(maxlen=_KEPT)
         self._wary = False
         self._still_since: float | None = None
-        self._shifts: deque[tuple[float, float]] = deque(maxlen=SETTLE)
+        self._moved: deque[SceneReading] = deque(maxlen=SETTLE)
+        self._placed: deque[SceneReading] = deque(maxlen=_LATELY)
         self._standing = {key: _Standing() for key in _WATCHED}
 
     @property
@@ -214,6 +298,8 @@ class Scene:
             self.broken(at)
         if reading.view != self._view:  # what was found against other references is no longer found
             self._standing = {key: _Standing() for key in _WATCHED}
+            self._moved.clear()
+            self._placed.clear()
         self._generation, self._view = generation, reading.view
 
     def _proof(self) -> _Proof:
@@ -255,13 +341,38 @@ class Scene:
 
     def _watch(self, reading: SceneReading, single: Verdict, *, at: float) -> None:
         if single is Verdict.MOVED:
-            self._shifts.append((reading.dx, reading.dy))
+            self._moved.append(reading)
+        elif reading.placed and single in (Verdict.MATCH, Verdict.CANNOT_TELL):
+            self._placed.append(reading)
         still_s = self._still_for(reading, at=at)
-        signs = _signs(reading, single, still_s=still_s)
+        signs = _signs(reading, single, still_s=still_s) | self._lasting_signs(reading, single)
         for key, standing in self._standing.items():
             sign = signs.get(key)
             if sign is not None:
                 self._settle(key, standing, reading, present=sign, at=at, still_s=still_s)
+
+    def _lasting_signs(self, reading: SceneReading, single: Verdict) -> dict[FindingKey, bool]:
+        """Signs that rest on the last few readings."""
+        signs: dict[FindingKey, bool] = {}
+        if single in (Verdict.MOVED, Verdict.FOREIGN):
+            signs[FindingKey.VIEW_NUDGED] = False
+        elif single is Verdict.MATCH and reading.placed:
+            signs[FindingKey.VIEW_NUDGED] = self._lately().beyond(
+                NUDGED_PX, NUDGED_DEG, NUDGED_ZOOM
+            )
+        if reading.unusable is Unusable.COVERED:
+            signs[FindingKey.VIEW_PARTLY_COVERED] = False
+        elif reading.placed and single in (Verdict.MATCH, Verdict.CANNOT_TELL):
+            signs[FindingKey.VIEW_PARTLY_COVERED] = self._covered_lately() >= COVERED_SHARE
+        if self._standing[FindingKey.VIEW_PARTLY_COVERED].finding is not None:
+            signs[FindingKey.VIEW_UNSURE] = False  # it has its reason
+        return signs
+
+    def _lately(self) -> _Lie:
+        return _Lie.middle([_Lie.of(reading) for reading in self._placed])
+
+    def _covered_lately(self) -> float:
+        return median(reading.covered_share for reading in self._placed)
 
     def _settle(
         self,
@@ -273,19 +384,20 @@ class Scene:
         at: float,
         still_s: float,
     ) -> None:
-        # Whether references exist is a fact about files, not a measurement: no need to look three times.
-        settle = 1 if key is FindingKey.VIEW_NOT_COMMISSIONED else SETTLE
         if present:
             standing.first_at = at if standing.seen == 0 else standing.first_at
             standing.seen, standing.unseen = standing.seen + 1, 0
-            if standing.seen >= settle and standing.finding is None:
+            readings, seconds = _COMES_AFTER.get(key, _AT_ONCE)
+            settled = standing.seen >= readings and at - standing.first_at >= seconds
+            if settled and standing.finding is None:
                 evidence = self._evidence(key, reading, still_s=still_s)
                 standing.finding = ViewFinding(
                     key=key, since_at=standing.first_at, evidence=evidence
                 )
             return
         standing.unseen += 1
-        if standing.finding is None or standing.unseen >= settle:
+        readings = min(_COMES_AFTER.get(key, _AT_ONCE)[0], SETTLE)
+        if standing.finding is None or standing.unseen >= readings:
             standing.seen, standing.finding = 0, None
 
     def _still_for(self, reading: SceneReading, *, at: float) -> float:
@@ -297,20 +409,28 @@ class Scene:
 
     def _evidence(
         self, key: FindingKey, reading: SceneReading, *, still_s: float
-    ) -> tuple[tuple[str, float], ...]:
-        if key is FindingKey.VIEW_MOVED:
-            dx, dy = median(x for x, _ in self._shifts), median(y for _, y in self._shifts)
-            share = 100 * math.hypot(dx, dy) / SCALED_WIDTH
-            return (
-                ("dx_px", round(dx, 1)),
-                ("dy_px", round(dy, 1)),
-                ("percent_of_width", round(share, 1)),
-            )
+    ) -> tuple[tuple[str, float | str], ...]:
+        if key is FindingKey.VIEW_FILE_DAMAGED:
+            return (("detail", reading.fault),)
+        if key is FindingKey.VIEW_OTHER_DEVICE:
+            return (("detail", reading.other_device),)
         return tuple(
             (name, round(value, 3))
-            for name, value in _numbers(key, reading, still_s)
+            for name, value in self._numbers(key, reading, still_s)
             if math.isfinite(value)
         )
+
+    def _numbers(self, key: FindingKey, reading: SceneReading, still_s: float) -> _Numbers:
+        if key is FindingKey.VIEW_MOVED:
+            placed = [_Lie.of(moved) for moved in self._moved if moved.placed]
+            if placed:
+                return _lie_numbers(_Lie.middle(placed))
+            return _lie_numbers(_Lie.middle([_Lie.of(moved) for moved in self._moved]))[:3]
+        if key is FindingKey.VIEW_NUDGED:
+            return _lie_numbers(self._lately())
+        if key is FindingKey.VIEW_PARTLY_COVERED:
+            return (("percent_covered", round(100 * self._covered_lately())),)
+        return _numbers(key, reading, still_s)
 
 
 def _jumped(reading: SceneReading) -> bool:
@@ -320,17 +440,20 @@ def _jumped(reading: SceneReading) -> bool:
 def _signs(reading: SceneReading, single: Verdict, *, still_s: float) -> dict[FindingKey, bool]:
     """For each finding that this reading says something about: is it there?"""
     key = FindingKey
-    if not reading.view:
-        return {key.VIEW_NOT_COMMISSIONED: True}
-    seen = reading.unusable is None
-    frozen = reading.same_bits >= FROZEN_BITS or still_s >= STILL_FOR_S
     signs = {
-        key.VIEW_NOT_COMMISSIONED: False,
+        key.VIEW_NOT_COMMISSIONED: not reading.view and not reading.fault,
+        key.VIEW_FILE_DAMAGED: bool(reading.fault),
+        key.VIEW_OTHER_DEVICE: bool(reading.other_device),
+    }
+    if not reading.view:
+        return signs
+    frozen = reading.same_bits >= FROZEN_BITS or still_s >= STILL_FOR_S
+    signs |= {
         key.VIEW_DARK: reading.unusable is Unusable.DARK,
         key.VIEW_COVERED: reading.unusable is Unusable.COVERED,
         # What cannot be judged for a reason of its own gets that reason, and not "unsure" beside it.
         key.VIEW_UNSURE: single is Verdict.CANNOT_TELL
-        and not frozen
+        and not (frozen or reading.other_device or reading.fault)
         and reading.unusable not in (Unusable.DARK, Unusable.COVERED),
     }
     if reading.unusable is not Unusable.NOT_A_PICTURE:
@@ -338,13 +461,23 @@ def _signs(reading: SceneReading, single: Verdict, *, still_s: float) -> dict[Fi
     if single in (Verdict.MATCH, Verdict.FOREIGN, Verdict.MOVED):
         signs[key.VIEW_FOREIGN] = single is Verdict.FOREIGN
         signs[key.VIEW_MOVED] = single is Verdict.MOVED
-    if seen and single in (Verdict.MATCH, Verdict.CANNOT_TELL):
+    if reading.unusable is None and single in (Verdict.MATCH, Verdict.CANNOT_TELL):
         # Another scene has a sharpness of its own: only of this view, or perhaps this view, can it be said.
         signs[key.VIEW_BLURRED] = reading.sharpness < BLURRED_BELOW
     return signs
 
 
 _Numbers: TypeAlias = tuple[tuple[str, float], ...]
+
+
+def _lie_numbers(lie: _Lie) -> _Numbers:
+    return (
+        ("dx_px", round(lie.dx, 1)),
+        ("dy_px", round(lie.dy, 1)),
+        ("percent_of_width", round(100 * math.hypot(lie.dx, lie.dy) / SCALED_WIDTH, 1)),
+        ("angle_deg", round(lie.angle_deg, 1)),
+        ("zoom_percent", round(100 * (lie.zoom - 1.0), 1)),
+    )
 
 
 def _match_numbers(reading: SceneReading) -> _Numbers:
@@ -380,4 +513,8 @@ _WATCHED: Final = (
     FindingKey.VIEW_BLURRED,
     FindingKey.VIEW_FROZEN,
     FindingKey.VIEW_UNSURE,
+    FindingKey.VIEW_NUDGED,
+    FindingKey.VIEW_PARTLY_COVERED,
+    FindingKey.VIEW_FILE_DAMAGED,
+    FindingKey.VIEW_OTHER_DEVICE,
 )

@@ -16,6 +16,7 @@ from edge_agent.core import words
 from edge_agent.core.cable import Loop, LoopState, metres_to_bring
 from edge_agent.core.gate import Gate, Released
 from edge_agent.core.health import SIGNAL_KEYS, Findings
+from edge_agent.core.learning import Learning
 from edge_agent.core.messages import (
     CameraLost,
     CameraOpened,
@@ -25,12 +26,14 @@ from edge_agent.core.messages import (
     Json,
     Keep,
     KeepPicture,
+    LessonEnded,
     Level,
     LoopRead,
     PictureTaken,
     Rank,
     Record,
     Say,
+    SceneReading,
     SetPeriod,
 )
 from edge_agent.core.scene import VERIFY_PERIOD_S, Judgement, Scene, Verdict
@@ -88,6 +91,13 @@ class Watch:
         self._turn_at = at  # when the next picture is due to be kept
         self._suspended = False
         self._judgement: Judgement | None = None
+        self._reading: SceneReading | None = None  # that the judgement is of
+        self._learning = Learning(camera.id)
+        self._why_nothing_learnt = ""
+        # What was released since the gate opened: how many pictures, the first and the last one's time.
+        self._shown = 0
+        self._shown_from: float | None = None
+        self._shown_to: float | None = None
 
     # -- events --
 
@@ -141,6 +151,7 @@ class Watch:
         self._judgement = judged = self._scene.read(
             event.reading, at=at, generation=event.generation
         )
+        self._reading = event.reading
         if judged.jump:
             # The scene voids its proof by itself; the gate hears of it before it hears what the picture shows.
             out += self._move(gates.Cause.BROKEN, at=at)
@@ -191,6 +202,38 @@ class Watch:
         cause = gates.Cause.PRIVACY_ON if on else gates.Cause.PRIVACY_OFF
         return [Keep(record=record) for record in gone] + self._move(cause, at=at)
 
+    def lesson_ended(self, event: LessonEnded, *, at: float) -> list[Command]:
+        """The worker learnt a light, or found that there is none to learn."""
+        if not self._learning.told(event, at=at):
+            return []
+        if not event.light:
+            if event.why == self._why_nothing_learnt:
+                return []
+            self._why_nothing_learnt = event.why
+            text = f"no light learnt id={self.camera.id} why={event.why}"
+            return [Say(level=Level.INFO, text=text)]
+        self._why_nothing_learnt = ""
+        data: dict[str, Json] = {
+            "light": event.light,
+            "of": event.of,
+            "replaced": event.replaced or None,
+            "anchor": event.anchor,
+            "frames": event.frames,
+            "span_s": round(event.span_s, 1),
+            "score": round(event.score, 2),
+            "gain": round(event.gain, 2),
+            "dx": round(event.dx, 1),
+            "dy": round(event.dy, 1),
+            "parts": event.parts,
+            "parts_of": event.parts_of,
+            "mean_grey": round(event.mean_grey, 1),
+        }
+        record = Record(
+            kind="view.learnt", rank=Rank.AUDIT, at=at, camera=self.camera.id, data=data
+        )
+        text = f"light learnt id={self.camera.id} light={event.light} of={event.of}"
+        return [Keep(record=record), Say(level=Level.INFO, text=text)]
+
     def suspend(self, *, on: bool, at: float) -> list[Command]:
         """The city suspended the box, or lets it work again."""
         self._suspended = on
@@ -210,6 +253,7 @@ class Watch:
             told = {"detail": view.why, "bring": [item.en for item in items]}
             wanted = {view.finding: self.loop.evidence() | told}
             out += self._cable({key: said for key, said in wanted.items() if key}, at=at)
+        out += self._learning.tend(self._teachable, at=at)
         return out + self._pace(at=at)
 
     def deadline(self, *, at: float) -> float:
@@ -239,6 +283,14 @@ class Watch:
 
     # -- inside --
 
+    @property
+    def _teachable(self) -> int | None:
+        """The connection that may be learnt from. What a finding says of the view now is not to be learnt as a light."""
+        if self._stream is None or not self.gate.is_open:
+            return None
+        flawed = any(self._findings.has(key, self.camera.id) for key in VIEW_KEYS)
+        return None if flawed else self._stream[0]
+
     def _wanted_s(self) -> float:
         if self._suspended:
             return max(self.camera.period_s, SUSPENDED_PERIOD_S)
@@ -261,7 +313,7 @@ class Watch:
 
     def _broken(self, *, at: float) -> list[Command]:
         self._scene.broken(at)
-        self._judgement = None
+        self._judgement = self._reading = None
         self._broken_at = at
         self._kept_at = None
         return self._move(gates.Cause.BROKEN, at=at)
@@ -324,6 +376,7 @@ class Watch:
         return self._tell(self._findings.set_only(wanted, among, at=at, camera=self.camera.id))
 
     def _move(self, cause: gates.Cause, *, at: float) -> list[Command]:
+        opened_at = self.gate.since
         moved = self.gate.move(cause, at=at)
         if moved is None:
             return self._pace(at=at)
@@ -337,8 +390,11 @@ class Watch:
             "before": moved.before.value,
             "after": moved.after.value,
             "cause": cause.value,
+            "view": self._view or None,
             **self._evidence(),
         }
+        if moved.before is gates.State.OPEN:
+            data |= self._account(opened_at, at=at)
         text = (
             f"gate {moved.before.value} -> {moved.after.value} id={self.camera.id}"
             f" cause={cause.value.replace(' ', '-')}"
@@ -359,18 +415,40 @@ class Watch:
 
     def _evidence(self) -> dict[str, Json]:
         """The numbers behind the last judgement, for the audit."""
-        judged = self._judgement
-        if judged is None:
+        judged, reading = self._judgement, self._reading
+        if judged is None or reading is None:
             return {}
         return {
             "verdict": judged.verdict.value,
-            "score": round(judged.score, 2) if math.isfinite(judged.score) else None,
+            "score": _rounded(judged.score, 2),
             "matches": judged.matches,
             "needed": judged.needed,
+            "dx": _rounded(reading.dx, 1),
+            "dy": _rounded(reading.dy, 1),
         }
+
+    def _account(self, opened_at: float, *, at: float) -> dict[str, Json]:
+        """What was shown while the gate was open, as a breach notice needs it; times of taking, in seconds since boot."""
+        account: dict[str, Json] = {
+            "open_s": round(at - opened_at, 1),
+            "released": self._shown,
+            "first_taken_at": _rounded(self._shown_from, 3),
+            "last_taken_at": _rounded(self._shown_to, 3),
+        }
+        self._shown, self._shown_from, self._shown_to = 0, None, None
+        return account
 
     def _release(self, released: Released | None, *, at: float) -> list[Command]:
         if released is None:
             return []
         self.last_released_at = at
+        self._shown += 1
+        self._shown_to = released.taken_at
+        if self._shown_from is None:
+            self._shown_from = released.taken_at
         return [KeepPicture(picture=released)]
+
+
+def _rounded(number: float | None, digits: int) -> float | None:
+    """*number* as JSON can hold it."""
+    return None if number is None or not math.isfinite(number) else round(number, digits)

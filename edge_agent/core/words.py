@@ -165,11 +165,11 @@ WORDS: Final[Mapping[FindingKey, Sentence]] = {
         f"Its pictures are held; nobody outside sees them. Find the camera. {_DO_NOT_TAKE.en}",
     ),
     FindingKey.VIEW_MOVED: Sentence(
-        "{camera} bergeser atau berputar (sekitar {percent_of_width} % lebar gambar). Gambarnya ditahan. "
-        "Arahkan kembali seperti semula; bila arah baru memang disengaja, daftarkan ulang dengan edge-agent commission. "
+        "Pemandangan {camera} bergeser: yang tampak kini {shift}. Gambarnya ditahan. Putar kamera ke arah yang sama "
+        "sampai kembali seperti semula; bila arah baru memang disengaja, daftarkan ulang dengan edge-agent commission. "
         "Bawa tangga dan kunci penyetel.",
-        "{camera} was shifted or turned (by some {percent_of_width} % of the picture's width). Its pictures are held. "
-        "Turn it back; if the new view is meant, run edge-agent commission again. Bring a ladder and a spanner.",
+        "The view of {camera} moved: what it shows lies {shift}. Its pictures are held. Turn the camera the same way until "
+        "all is back in place; if the new view is meant, run edge-agent commission again. Bring a ladder and a spanner.",
     ),
     FindingKey.VIEW_DARK: Sentence(
         "Gambar {camera} terlalu gelap untuk dikenali. Lampu jalan atau lampu inframerahnya mungkin mati. "
@@ -202,16 +202,17 @@ WORDS: Final[Mapping[FindingKey, Sentence]] = {
         "certain. Nothing to do yet; if it lasts a day, commission its view again.",
     ),
     FindingKey.VIEW_NUDGED: Sentence(
-        "{camera} bergeser sedikit ({shift}). Jalannya masih tampak dan gambarnya tetap disiarkan. "
-        "Kencangkan dudukannya pada kunjungan berikut; bila terus bergeser, gambarnya akan ditahan.",
-        "{camera} has shifted a little ({shift}). It still shows its street and its pictures are released. "
-        "Tighten its mount at the next visit; if it goes on shifting, its pictures will be held.",
+        "{camera} bergeser sedikit: yang tampak kini {shift}. Jalannya masih tampak dan gambarnya tetap disiarkan. "
+        "Setel kembali ke arah yang sama dan kencangkan dudukannya pada kunjungan berikut; "
+        "bila terus bergeser, gambarnya akan ditahan.",
+        "{camera} has shifted a little: what it shows lies {shift}. It is still its street and its pictures are released. "
+        "Turn it the same way and tighten its mount at the next visit; if it goes on shifting, its pictures will be held.",
     ),
     FindingKey.VIEW_PARTLY_COVERED: Sentence(
-        "Sekitar {percent_covered} % pemandangan {camera} tertutup. Mungkin daun, spanduk, sarang laba-laba atau kotoran di lensa. "
+        "Sebagian pemandangan {camera} tertutup{percent_covered}. Mungkin daun, spanduk, sarang laba-laba atau kotoran di lensa. "
         "Bersihkan lensanya dan singkirkan penghalangnya; bawa lap dan tangga.",
-        "Some {percent_covered} % of the view of {camera} is covered. It may be leaves, a banner, a spider's web or dirt on the lens. "
-        "Clean its lens and clear what stands before it; bring a cloth and a ladder.",
+        "A part of the view of {camera} is covered{percent_covered}. It may be leaves, a banner, a spider's web or dirt on the "
+        "lens. Clean its lens and clear what stands before it; bring a cloth and a ladder.",
     ),
     FindingKey.VIEW_FILE_DAMAGED: Sentence(
         "Pemandangan {camera} yang tersimpan tidak dapat dipakai{why}. Gambarnya ditahan. "
@@ -365,7 +366,6 @@ WORDS: Final[Mapping[FindingKey, Sentence]] = {
 _FALLBACK: Final[Mapping[str, Sentence]] = {
     "camera": Sentence("Sebuah kamera", "A camera"),
     "place": Sentence("tempatnya", "its place"),
-    "percent_of_width": Sentence("beberapa", "a few"),
 }
 # Evidence that stands in brackets where it is known, and is not missed where it is not.
 _BRACKETS: Final[Mapping[str, str]] = {
@@ -374,6 +374,7 @@ _BRACKETS: Final[Mapping[str, str]] = {
     "celsius": " ({} °C)",
     "free_mb": " ({} MB)",
     "used_percent": " ({} %)",
+    "percent_covered": " ({} %)",
 }
 
 
@@ -403,6 +404,60 @@ def bring(cable: str, metres: str, *, end_plug: bool) -> tuple[Sentence, ...]:
     return (length, *parts, *((_END_PLUG,) if end_plug else ()), *_TOOLS)
 
 
+def shift(evidence: Mapping[str, Json]) -> Sentence:
+    """How the view lies in the picture, as its viewer sees it: "18 px left, 12 px up (7 % of the width), turned 2° clockwise".
+
+    From `dx_px`, `dy_px`, `percent_of_width`, `angle_deg`, `zoom_percent`, those that are known. Pixels are those of the
+    picture scaled to 320 in width, so the share of the width stands beside them: that is the same at any resolution.
+    """
+    parts = [*_way(evidence, "dx_px", _LEFT, _RIGHT), *_way(evidence, "dy_px", _UP, _DOWN)]
+    share = _number(evidence.get("percent_of_width"))
+    if parts and share >= 0.5:
+        parts[-1] = Sentence(
+            f"{parts[-1].id} ({share:.0f} % lebar gambar)",
+            f"{parts[-1].en} ({share:.0f} % of the width)",
+        )
+    angle, zoom = _number(evidence.get("angle_deg")), _number(evidence.get("zoom_percent"))
+    if abs(angle) >= _TELL_DEG:
+        way = _CLOCKWISE if angle > 0 else _ANTICLOCKWISE
+        parts.append(
+            Sentence(f"berputar {abs(angle):.0f}° {way.id}", f"turned {abs(angle):.0f}° {way.en}")
+        )
+    if abs(zoom) >= _TELL_PERCENT:
+        way = _LARGER if zoom > 0 else _SMALLER
+        parts.append(Sentence(f"{abs(zoom):.0f} % {way.id}", f"{abs(zoom):.0f} % {way.en}"))
+    if not parts:
+        return Sentence("entah ke mana", "somewhere else")
+    return Sentence(", ".join(part.id for part in parts), ", ".join(part.en for part in parts))
+
+
+_LEFT, _RIGHT = Sentence("ke kiri", "left"), Sentence("ke kanan", "right")
+_UP, _DOWN = Sentence("ke atas", "up"), Sentence("ke bawah", "down")
+_CLOCKWISE = Sentence("searah jarum jam", "clockwise")
+_ANTICLOCKWISE = Sentence("berlawanan jarum jam", "anticlockwise")
+_LARGER, _SMALLER = Sentence("lebih besar", "larger"), Sentence("lebih kecil", "smaller")
+# Below these a number would read 0, or be no more than the measurement's own spread.
+_TELL_DEG: Final = 1.0
+_TELL_PERCENT: Final = 2.0
+
+
+def _way(
+    evidence: Mapping[str, Json], name: str, back: Sentence, forth: Sentence
+) -> list[Sentence]:
+    pixels = round(_number(evidence.get(name)))
+    if not pixels:
+        return []
+    way = forth if pixels > 0 else back
+    return [Sentence(f"{abs(pixels)} px {way.id}", f"{abs(pixels)} px {way.en}")]
+
+
+def _number(value: Json) -> float:
+    """A number that a sentence can hold; anything else is 0."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return 0.0
+    return float(value) if abs(value) < 10**4 else 0.0
+
+
 def _fields(evidence: Mapping[str, Json], language: str) -> dict[str, str]:
     known = {name: _plain(evidence.get(name)) for name in (*_FALLBACK, *_BRACKETS)}
     known["why"] = _plain(evidence.get("detail")) or known["why"]
@@ -411,6 +466,7 @@ def _fields(evidence: Mapping[str, Json], language: str) -> dict[str, str]:
     fields = {name: known[name] or _in(fallback, language) for name, fallback in _FALLBACK.items()}
     *most, last = (_in(item, language) for item in items)
     fields["bring"] = f"{', '.join(most)} {'dan' if language == 'id' else 'and'} {last}"
+    fields["shift"] = _in(shift(evidence), language)
     fields |= {
         name: form.format(known[name]) if known[name] else "" for name, form in _BRACKETS.items()
     }

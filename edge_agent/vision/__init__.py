@@ -9,11 +9,13 @@ The steps, their figures and how the limits were found: docs/design/view.md.
 Not its job: time, verdicts (core/scene.py), files (views.py), fetching pictures (capture.py).
 
 `picture.py` decodes and scales; `describe.py` finds edges; `text.py` on-screen text; `references.py` makes maps of them;
-`match.py` compares; `eye.py` reads one camera's pictures in turn.
+`match.py` compares; `likeness.py` compares maps alone; `geometry.py` measures how the view lies;
+`eye.py` reads one camera's pictures in turn.
 """
 
-from edge_agent.vision.describe import CELLS, TILES_X, TILES_Y, TOP_STRIP, Mask
+from edge_agent.vision.describe import CELLS, TILES_X, TILES_Y, TOP_STRIP, Complexes, Mask
 from edge_agent.vision.eye import Eye
+from edge_agent.vision.likeness import Likeness
 from edge_agent.vision.picture import (
     HEIGHT,
     MAX_PIXELS,
@@ -31,6 +33,8 @@ from edge_agent.vision.references import (
     Structure,
     add_light,
     build,
+    map_of,
+    masked_boxes,
     structure_of,
     tile_map,
 )
@@ -44,9 +48,11 @@ __all__ = [
     "TILES_Y",
     "TOP_STRIP",
     "WIDTH",
+    "Complexes",
     "Eye",
     "Grey",
     "Light",
+    "Likeness",
     "Mask",
     "References",
     "Refusal",
@@ -54,6 +60,8 @@ __all__ = [
     "add_light",
     "build",
     "jpeg_size",
+    "map_of",
+    "masked_boxes",
     "scaled_grey",
     "scaled_grey_from_jpeg",
     "structure_of",

@@ -5,6 +5,8 @@ Promise: `Eye.read` never raises, whatever it is given; what cannot be judged sa
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Iterable
 from typing import Final
 
 import cv2
@@ -14,15 +16,21 @@ from edge_agent.core.messages import SceneReading, Unusable
 from edge_agent.vision.describe import (
     BLOWN_GREY,
     DARK_GREY,
+    TILES_X,
+    TILES_Y,
+    Complexes,
     Floats,
+    Mask,
     crispness,
     describe,
     frame_mask,
     unusable_of,
 )
+from edge_agent.vision.geometry import NOT_PLACED, Placement, Ruler, edges_of
 from edge_agent.vision.match import NO_MATCH, Match, Template, spectrum_of
 from edge_agent.vision.picture import Grey, is_small_grey
 from edge_agent.vision.references import References
+from edge_agent.vision.text import lettered
 
 NOISE_GREY: Final = 12.0  # change of a pixel of the 80 x 60 picture that is no noise
 _CHANGE_SIZE: Final = (80, 60)
@@ -38,12 +46,13 @@ class Eye:
         self._counts = references.counts if references is not None else frame_mask()
         lights = references.lights if references is not None else ()
         self._templates = tuple(Template(light) for light in lights)
+        self._rulers = tuple(Ruler(light) for light in lights)
         self._before: Grey | None = None
         self._small: Floats | None = None
         self._same_bits = 0
 
     def read(self, grey: object) -> SceneReading:
-        """What *grey* (from `scaled_grey`) says. Never raises: anything else is NOT_A_PICTURE. About 10 ms a light."""
+        """What *grey* (from `scaled_grey`) says. Never raises: anything else is NOT_A_PICTURE. About 16 ms, more with several lights."""
         if not is_small_grey(grey):
             return self._reading(
                 Unusable.NOT_A_PICTURE, None, NO_MATCH, sharpness=0.0, change=1.0, known=False
@@ -57,7 +66,8 @@ class Eye:
             )
         masked = np.where(self._counts, described, np.complex64(0))
         spectrum = spectrum_of(masked)
-        matches = [t.match(masked, spectrum) for t in self._templates]
+        letters = lettered(grey)
+        matches = [t.match(masked, spectrum, letters) for t in self._templates]
         best = max(range(len(matches)), key=lambda i: (matches[i].score, matches[i].elsewhere))
         displaced = [m for m in matches if m.elsewhere]
         match = displaced[0] if displaced and matches[best].score < 1.0 else matches[best]
@@ -65,7 +75,29 @@ class Eye:
         sharpness = crispness(grey, template.where) / max(template.light.crispness, 1e-3)
         mean = float(grey.mean())
         known = any(abs(mean - t.light.mean_grey) <= LIGHT_NEAR_GREY for t in self._templates)
-        return self._reading(None, grey, match, sharpness=sharpness, change=change, known=known)
+        # In a match it lies as its best light says; else any light may know it.
+        among = [best] if matches[best].score >= 1.0 else range(len(matches))
+        placement, by = self._place(masked, among)
+        # What another light shows may be out of sight for want of light, and is then not covered.
+        bright = _mean_beside(grey, placement.hidden)
+        if abs(bright - self._templates[by].light.mean_grey) > LIGHT_NEAR_GREY:
+            placement = dataclasses.replace(placement, covered_share=0.0)
+        return self._reading(
+            None,
+            grey,
+            match,
+            placement,
+            sharpness=sharpness,
+            change=change,
+            known=known,
+        )
+
+    def _place(self, described: Complexes, among: Iterable[int]) -> tuple[Placement, int]:
+        """How the view lies in the picture, and the number of the light that says so."""
+        edges = edges_of(described)
+        guesses = {number: self._rulers[number].guess(edges) for number in among}
+        best = max(guesses, key=lambda number: guesses[number].height)
+        return self._rulers[best].measure(edges, guesses[best]), best
 
     def _compare_with_before(self, grey: Grey) -> float:
         """Share of pixels that changed beyond noise, brightness and contrast of the whole set aside."""
@@ -87,6 +119,7 @@ class Eye:
         unusable: Unusable | None,
         grey: Grey | None,
         match: Match,
+        placement: Placement = NOT_PLACED,
         *,
         sharpness: float,
         change: float,
@@ -101,8 +134,8 @@ class Eye:
             tiles=match.tiles,
             cells=match.cells,
             ncc=match.ncc,
-            dx=match.dx,
-            dy=match.dy,
+            dx=placement.dx if placement.placed else match.dx,
+            dy=placement.dy if placement.placed else match.dy,
             elsewhere=match.elsewhere,
             light_known=known,
             sharpness=sharpness,
@@ -111,4 +144,14 @@ class Eye:
             blown_share=float((seen >= BLOWN_GREY).mean()),
             change=change,
             same_bits=self._same_bits if grey is not None else 0,
+            placed=placement.placed,
+            angle_deg=placement.angle_deg if placement.placed else 0.0,
+            zoom=placement.zoom if placement.placed else 1.0,
+            covered_share=placement.covered_share if placement.placed else 0.0,
         )
+
+
+def _mean_beside(grey: Grey, hidden: Mask) -> float:
+    """Mean of the picture without its *hidden* parts: a black bag is no night."""
+    tiles = cv2.resize(grey.astype(np.float32), (TILES_X, TILES_Y), interpolation=cv2.INTER_AREA)
+    return float(tiles[~hidden].mean()) if not hidden.all() else 0.0

@@ -25,6 +25,8 @@ from edge_agent.core.messages import (
     Keep,
     Lamp,
     Lane,
+    Learn,
+    LessonEnded,
     LinkDown,
     LoopRead,
     OpenShutter,
@@ -474,6 +476,22 @@ HOSTILE = st.one_of(
     st.builds(committed, last_seq=st.integers(0, 9)),
     st.just(LinkDown(key=None, detail="")),
 )
+
+
+def test_a_camera_learns_only_while_live_and_what_it_kept_is_recorded_even_after_a_press():
+    play = live_box()
+    given_out = play.did(Learn)
+    assert [(order.camera, order.generation, order.permit) for order in given_out] == [
+        ("river", 1, 1)
+    ]
+    play.post(PRESSED)
+    assert play.did(Learn)[-1] == Learn(camera="river", generation=0, permit=None)
+    play.post(
+        LessonEnded(camera="river", generation=1, permit=1, light="learnt-1", of="day"),
+        LessonEnded(camera="nobody", generation=1, permit=1, light="learnt-1", of="day"),
+    )
+    learnt = [(r.camera, r.rank) for r in play.records if r.kind == "view.learnt"]
+    assert learnt == [("river", Rank.AUDIT)]
 
 
 @given(st.lists(st.tuples(HOSTILE, st.floats(0.0, 5.0)), max_size=60))

@@ -1,11 +1,14 @@
 """The gate's table, and what no sequence of events may ever bring about."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.core.gate import BRACKET_S, DOUBT_S, TABLE, Cause, Gate, Released, State
-from tests.support.build import picture
+from edge_agent.core import gate as gates
+from edge_agent.core.gate import BRACKET_S, DOUBT_S, TABLE, Cause, Gate, Moved, Released, State
+from tests.support.build import STREET, picture
 
 # What leads to an open gate comes often, or hardly any life would ever see one.
 ANY_CAUSE = st.sampled_from([Cause.SIGNAL_BACK, Cause.PROVEN] * 5 + list(Cause))
@@ -53,12 +56,19 @@ def test_after_privacy_every_camera_proves_itself_again():
     assert TABLE[State.PRIVATE, Cause.PRIVACY_OFF] is State.CLOSED
 
 
-def test_it_starts_closed():
-    assert Gate("gate", at=5.0).state is State.CLOSED
+def test_it_starts_closed_and_remembers_nothing():
+    gate = Gate("gate", at=5.0)
+    assert (gate.state, gate.cause, gate.since) == (State.CLOSED, None, 5.0)
+    assert gate.waiting_from is None
+    assert gate.doubt_expires_at() is None
+
+
+def test_the_table_in_force_is_the_one_that_is_written_down():
+    assert gates._rows() == TABLE
 
 
 def test_nobody_else_makes_a_released_picture():
-    with pytest.raises(PermissionError, match="Gate alone"):
+    with pytest.raises(PermissionError, match=r"^a Released picture is made by a Gate alone$"):
         Released(object(), picture(), {})
 
 
@@ -70,6 +80,31 @@ def test_a_released_picture_does_not_print_itself():
     assert "street" not in repr(released)
     assert released.jpeg == b"street"
     assert released.data()["closing_score"] == 2.0
+
+
+def test_a_released_picture_carries_its_own_facts_and_what_proved_it():
+    gate = opened()
+    shown = replace(STREET, score=1.23456, tiles=31, dx=1.26, dy=-0.34, view="view-7")
+    waits = replace(
+        picture(camera="gate", generation=4, taken_at=1.0, reading=shown, width=640, height=360),
+        age_s=0.1234,
+    )
+    gate.offer(waits, matches=True, wanted=True, at=1.0)
+    closing = picture(generation=4, taken_at=3.0, reading=replace(STREET, score=1.98765))
+    released = gate.offer(closing, matches=True, wanted=True, at=3.0)
+    assert released is not None
+    assert (released.camera, released.generation, released.taken_at) == ("gate", 4, 1.0)
+    assert released.data() == {
+        "score": 1.23,
+        "tiles": 31,
+        "dx": 1.3,
+        "dy": -0.3,
+        "closing_score": 1.99,
+        "view": "view-7",
+        "width": 640,
+        "height": 360,
+        "age_s": 0.12,
+    }
 
 
 def test_a_picture_waits_for_the_next_match():
@@ -99,10 +134,35 @@ def test_a_break_destroys_what_waits(cause: Cause):
     gate = opened()
     gate.offer(picture(taken_at=1.0), matches=True, wanted=True, at=1.0)
     gate.move(cause, at=2.0)
+    assert gate.waiting_from is None  # at once, not when the gate opens again
     for again in (Cause.PRIVACY_OFF, Cause.SIGNAL_BACK, Cause.PROVEN):
         gate.move(again, at=2.5)
     assert gate.is_open
     assert gate.offer(picture(taken_at=3.0), matches=True, wanted=True, at=3.0) is None
+
+
+def test_doubt_alone_destroys_nothing_and_its_picture_does():
+    gate = opened()
+    gate.offer(picture(taken_at=1.0), matches=True, wanted=True, at=1.0)
+    gate.move(Cause.DOUBT, at=2.0)
+    assert gate.waiting_from == 1.0
+    gate.offer(picture(taken_at=2.0), matches=False, wanted=True, at=2.0)
+    assert gate.waiting_from is None
+
+
+@pytest.mark.parametrize("later_s", [0.0, 0.5, BRACKET_S])
+def test_a_bracket_closes_within_its_time(later_s):
+    gate = opened()
+    gate.offer(picture(taken_at=1.0), matches=True, wanted=True, at=1.0)
+    at = 1.0 + later_s
+    assert gate.offer(picture(taken_at=at), matches=True, wanted=True, at=at) is not None
+
+
+def test_what_was_taken_before_the_gate_opened_never_leaves():
+    for taken_at, waits_from in ((9.9, None), (10.0, 10.0)):
+        gate = opened(at=10.0)
+        gate.offer(picture(taken_at=taken_at), matches=True, wanted=True, at=11.0)
+        assert gate.waiting_from == waits_from
 
 
 def test_a_picture_is_not_proven_by_another_connection_or_much_later():
@@ -140,14 +200,11 @@ def test_doubt_has_an_end():
     gate.offer(picture(taken_at=50.0), matches=True, wanted=True, at=50.0)
     gate.offer(picture(taken_at=60.0), matches=False, wanted=True, at=60.0)
     assert gate.doubt_expires_at() == 50.0 + DOUBT_S
+    assert gate.move(Cause.DOUBT, at=90.0) is None
+    assert gate.doubt_expires_at() == 50.0 + DOUBT_S  # doubting is no match
     moved = gate.move(Cause.DOUBT_EXPIRED, at=170.0)
-    assert moved is not None
-    assert (moved.before, moved.after, gate.since, gate.cause) == (
-        State.OPEN,
-        State.HELD,
-        170.0,
-        Cause.DOUBT_EXPIRED,
-    )
+    assert moved == Moved(State.OPEN, State.HELD, Cause.DOUBT_EXPIRED, 170.0)
+    assert (gate.since, gate.cause) == (170.0, Cause.DOUBT_EXPIRED)
     assert gate.doubt_expires_at() is None
 
 

@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.core import gate as gates
+from edge_agent.core.cable import OPEN_FOR_S
 from edge_agent.core.gate import State
 from edge_agent.core.health import Findings
 from edge_agent.core.messages import (
@@ -16,6 +18,8 @@ from edge_agent.core.messages import (
     FindingKey,
     Keep,
     KeepPicture,
+    Learn,
+    LessonEnded,
     LoopRead,
     Rank,
     Record,
@@ -413,3 +417,230 @@ def test_no_life_of_a_camera_releases_a_room_or_anything_while_the_loop_is_open_
             assert len(street.released) == before
         assert street.watch.gate.is_open <= (connected and not private and not loop_open)
     assert set(street.released) <= {b"street"}
+
+
+# ---- learning ----
+
+
+def lesson(permit: int, **told: object) -> LessonEnded:
+    values = {
+        "light": "learnt-1", "of": "day", "anchor": "a" * 64, "frames": 20, "span_s": 1260.04, "score": 1.234,
+        "gain": 0.456, "dx": 0.12, "dy": -1.0, "parts": 21, "parts_of": 38, "mean_grey": 52.25,
+    } | told  # fmt: skip
+    return LessonEnded(camera="gate", generation=1, permit=permit, **values)  # type: ignore[arg-type]
+
+
+def permit(street: Street) -> int | None:
+    """What the worker knows: the last order it got."""
+    orders = [c for c in street.done if isinstance(c, Learn)]
+    return orders[-1].permit if orders else None
+
+
+def test_a_camera_may_learn_while_its_gate_is_open_and_no_longer():
+    street = Street()
+    street.connect()
+    street.show(STREET, 4)
+    assert permit(street) is None
+    street.show(STREET, 2)
+    assert street.watch.gate.is_open
+    assert permit(street) == 1
+    street.show(STREET, 50)
+    assert len([c for c in street.done if isinstance(c, Learn)]) == 1
+    order = next(c for c in street.done if isinstance(c, Learn))
+    assert (order.camera, order.generation) == ("gate", 1)
+
+
+BREAKS = {
+    "a room": lambda s: s.show(LIVING_ROOM),
+    "a jump": lambda s: s.show(replace(STREET, change=0.9)),
+    "the view elsewhere": lambda s: s.show(replace(STREET, elsewhere=True, dx=20.0)),
+    "no signal": lambda s: s.lose(),
+    "a new connection": lambda s: s.connect(),
+    "other references": lambda s: s.show(replace(STREET, view="view-2")),
+    "the loop opens": lambda s: s.loop(closed=False),
+    "the loop cannot be read": lambda s: s.loop(closed=None),
+    "a press": lambda s: s.do(s.watch.private(on=True, at=s.at)),
+    "doubt for too long": lambda s: s.wait(121.0),
+}
+
+
+@pytest.mark.parametrize("name", BREAKS)
+def test_every_break_ends_the_permit_and_the_next_one_is_another(name):
+    street = open_street(run=RUN)
+    assert permit(street) == 1
+    BREAKS[name](street)
+    street.do(street.watch.timed(at=street.at))
+    assert permit(street) is None, name
+
+
+def test_a_view_with_a_finding_is_not_taken_for_a_light():
+    street = open_street()
+    street.show(replace(STREET, sharpness=0.3), 4)
+    assert street.watch.gate.is_open
+    assert street.found(FindingKey.VIEW_BLURRED) == ["finding.opened"]
+    assert permit(street) is None
+    street.show(STREET, 4)
+    assert permit(street) == 2
+
+
+def test_a_learnt_light_is_a_record_of_the_first_class_with_its_numbers():
+    street = open_street()
+    street.do(street.watch.lesson_ended(lesson(1), at=street.at))
+    record = next(r for r in street.records if r.kind == "view.learnt")
+    assert (record.rank, record.camera) == (Rank.AUDIT, "gate")
+    assert record.data == {
+        "light": "learnt-1", "of": "day", "replaced": None, "anchor": "a" * 64, "frames": 20, "span_s": 1260.0,
+        "score": 1.23, "gain": 0.46, "dx": 0.1, "dy": -1.0, "parts": 21, "parts_of": 38, "mean_grey": 52.2,
+    }  # fmt: skip
+    assert any(isinstance(c, Say) and "light learnt id=gate" in c.text for c in street.done)
+    street.do(street.watch.lesson_ended(lesson(1), at=street.at))
+    assert len([r for r in street.records if r.kind == "view.learnt"]) == 1
+
+
+def test_that_nothing_was_learnt_is_a_line_and_no_record_and_said_once():
+    street = open_street()
+    before = len(street.records)
+    for number in (1, 2, 3):
+        told = lesson(number, light="", why="it cannot be kept: disk full")
+        street.do(street.watch.lesson_ended(told, at=street.at))
+        street.show(STREET)
+    lines = [c.text for c in street.done if isinstance(c, Say) and "no light learnt" in c.text]
+    assert lines == ["no light learnt id=gate why=it cannot be kept: disk full"]
+    assert [r.kind for r in street.records[before:] if r.kind == "view.learnt"] == []
+
+
+def test_after_a_learnt_light_the_view_is_proven_anew_within_seconds():
+    street = open_street()
+    street.show(STREET, 10, every_s=5.0)
+    street.do(street.watch.lesson_ended(lesson(1), at=street.at))
+    before, at = len(street.released), street.at
+    street.show(replace(STREET, view="view-2"), every_s=5.0)
+    assert street.watch.gate.state is State.HELD
+    assert len(street.released) == before, "the bracket must not span two sets of references"
+    while len(street.released) == before:
+        street.show(replace(STREET, view="view-2"))
+        assert street.at - at <= 20.0
+    assert len([c for c in street.done if isinstance(c, Learn)]) == 1, "an hour passes first"
+
+
+def test_a_loop_that_nobody_fitted_is_not_heard_and_one_that_is_has_its_own_deadline():
+    street = open_street()
+    before = len(street.done)
+    street.loop(closed=False)
+    assert street.done[before:] == []
+    assert street.watch.gate.is_open
+    fitted = open_street(run=RUN)
+    fitted.loop(closed=False)
+    assert fitted.watch.deadline(at=fitted.at) == fitted.at + OPEN_FOR_S
+
+
+# ---- another device, a damaged file ----
+
+
+@pytest.mark.parametrize(
+    ("key", "reading"),
+    [
+        (
+            FindingKey.VIEW_FILE_DAMAGED,
+            replace(STREET, view="", score=0.0, fault="gate.view: damaged"),
+        ),
+        (
+            FindingKey.VIEW_OTHER_DEVICE,
+            replace(STREET, other_device="codec h265 instead of h264"),
+        ),
+    ],
+)
+def test_a_camera_whose_file_or_device_is_not_the_commissioned_one_is_held_and_says_why(
+    key, reading
+):
+    street = open_street()
+    before = len(street.released)
+    street.lose()
+    street.connect()
+    street.show(reading, 60)
+    assert len(street.released) == before
+    assert not street.watch.gate.is_open
+    order = next(r for r in street.records if r.data.get("key") == key.value)
+    assert order.rank is Rank.AUDIT
+    assert order.data["evidence"] == {"detail": reading.fault or reading.other_device}
+    street.show(STREET, 12)
+    assert street.found(key) == ["finding.opened", "finding.closed"]
+    assert len(street.released) > before
+
+
+# ---- what the gate's records tell ----
+
+
+def changes(street: Street) -> list[Record]:
+    return [r for r in street.records if r.kind == "gate.changed"]
+
+
+def test_the_record_of_an_opening_holds_the_proof():
+    street = open_street()
+    opening = changes(street)[-1].data
+    assert opening["after"] == "open"
+    assert (opening["verdict"], opening["view"]) == ("match", "view-1")
+    assert opening["matches"] == opening["needed"] == 5
+    assert (opening["score"], opening["dx"], opening["dy"]) == (2.0, 0.0, 0.0)
+    assert "released" not in opening
+
+
+def test_the_record_of_a_closing_counts_what_was_shown_and_when():
+    street = open_street()
+    street.show(STREET, 8, every_s=5.0)
+    shown = [c.picture for c in street.done if isinstance(c, KeepPicture)]
+    assert len(shown) > 2
+    opened_at = street.watch.gate.since
+    street.show(replace(STREET, elsewhere=True, dx=17.26, dy=-3.0))
+    closing = changes(street)[-1].data
+    assert (closing["before"], closing["after"], closing["cause"]) == ("open", "held", "view moved")
+    assert (closing["dx"], closing["dy"]) == (17.3, -3.0)
+    assert closing["released"] == len(shown)
+    assert closing["first_taken_at"] == shown[0].taken_at
+    assert closing["last_taken_at"] == shown[-1].taken_at
+    assert closing["open_s"] == round(street.at - opened_at, 1)
+    while not street.watch.gate.is_open:
+        street.show(STREET)
+    street.lose()
+    closing = changes(street)[-1].data
+    assert closing["cause"] == "signal lost"
+    assert (closing["released"], closing["first_taken_at"], closing["last_taken_at"]) == (
+        0,
+        None,
+        None,
+    )
+
+
+def test_numbers_that_are_none_are_no_numbers_in_the_record():
+    street = open_street()
+    street.show(replace(STREET, change=float("nan"), score=float("inf"), dx=float("nan")))
+    closing = changes(street)[-1].data
+    assert (closing["score"], closing["dx"], closing["dy"]) == (None, None, 0.0)
+
+
+@given(st.lists(st.tuples(STEP, st.integers(1, 12)), max_size=60))
+def test_every_released_picture_is_counted_in_exactly_one_closing_or_still_shown(steps):
+    street = Street(run=RUN)
+    private = connected = False
+    for step, count in [*steps, ("release", 1), ("close", 1), ("connect", 1)]:
+        match step:
+            case "street" | "room" | "dark" if connected and not private:
+                reading = {"street": STREET, "room": LIVING_ROOM, "dark": DARK}[step]
+                street.show(reading, count)
+            case "lose" | "connect":
+                connected = step == "connect" and not private
+                if connected:
+                    street.connect()
+                else:
+                    street.lose()
+            case "open" | "close" | "unread":
+                street.loop(closed={"open": False, "close": True, "unread": None}[step])
+            case "press" | "release":
+                private, connected = step == "press", False
+                street.do(street.watch.private(on=private, at=street.at))
+            case _:
+                street.wait(float(count))
+        street.do(street.watch.timed(at=street.at))
+        assert (permit(street) is not None) <= street.watch.gate.is_open
+    counted = [r.data["released"] for r in changes(street) if r.data["before"] == "open"]
+    assert sum(n for n in counted if isinstance(n, int)) == len(street.released)

@@ -121,7 +121,7 @@ def test_a_detail_stands_in_brackets():
     assert "(81.5 °C)" in say(FindingKey.BOX_HOT, {"celsius": 81.5}).id
     assert "(900 MB)" in say(FindingKey.BOX_DISK_LOW, {"free_mb": 900}).en
     assert "(93 %)" in say(FindingKey.BOX_MEMORY_LOW, {"used_percent": 93}).en
-    assert "some 7.2 %" in say(FindingKey.VIEW_MOVED, {"percent_of_width": 7.2}).en
+    assert "is covered (40 %)." in say(FindingKey.VIEW_PARTLY_COVERED, {"percent_covered": 40}).en
 
 
 def test_what_came_from_outside_is_cut_and_tamed():
@@ -135,6 +135,63 @@ def test_what_came_from_outside_is_cut_and_tamed():
     assert len(said.en) < 600
 
 
+@pytest.mark.parametrize(
+    ("evidence", "indonesian", "english"),
+    [
+        (
+            {"dx_px": -18.2, "dy_px": -12.4, "percent_of_width": 6.9, "angle_deg": 2.1},
+            "18 px ke kiri, 12 px ke atas (7 % lebar gambar), berputar 2° searah jarum jam",
+            "18 px left, 12 px up (7 % of the width), turned 2° clockwise",
+        ),
+        (
+            {"dx_px": 9.6, "dy_px": 0.4, "percent_of_width": 3.0, "angle_deg": -0.9},
+            "10 px ke kanan (3 % lebar gambar)",
+            "10 px right (3 % of the width)",
+        ),
+        (
+            {"dx_px": 0.1, "dy_px": 5, "percent_of_width": 1.6, "zoom_percent": 8.4},
+            "5 px ke bawah (2 % lebar gambar), 8 % lebih besar",
+            "5 px down (2 % of the width), 8 % larger",
+        ),
+        (
+            {"dx_px": 0.0, "dy_px": 0.0, "angle_deg": -1.0, "zoom_percent": -2},
+            "berputar 1° berlawanan jarum jam, 2 % lebih kecil",
+            "turned 1° anticlockwise, 2 % smaller",
+        ),
+        (
+            {"dx_px": 0.1, "dy_px": 1.2, "percent_of_width": 0.4, "angle_deg": -2.9},
+            "1 px ke bawah, berputar 3° berlawanan jarum jam",
+            "1 px down, turned 3° anticlockwise",
+        ),
+        (
+            {"dx_px": "left", "dy_px": True, "angle_deg": float("nan")},
+            "entah ke mana",
+            "somewhere else",
+        ),
+        (
+            {"dx_px": float("inf"), "dy_px": 10**400, "zoom_percent": 1.9},
+            "entah ke mana",
+            "somewhere else",
+        ),
+    ],
+)
+def test_a_shift_is_told_as_a_viewer_sees_it(evidence, indonesian, english):
+    assert words.shift(evidence) == Sentence(indonesian, english)
+    for key in (FindingKey.VIEW_MOVED, FindingKey.VIEW_NUDGED):
+        assert f" {indonesian}. " in say(key, evidence).id
+        assert f" {english}. " in say(key, evidence).en
+
+
+@pytest.mark.parametrize("key", [FindingKey.VIEW_FILE_DAMAGED, FindingKey.VIEW_OTHER_DEVICE])
+def test_what_differs_from_the_commissioning_is_named(key):
+    said = say(key, {"camera": "Gang Mawar", "detail": "its digest is wrong"})
+    assert "(its digest is wrong). " in said.id
+    assert "(its digest is wrong). " in said.en
+    assert "edge-agent commission" in say(key, {}).en
+
+
+SHIFT_FIELDS = ["dx_px", "dy_px", "percent_of_width", "angle_deg", "zoom_percent"]
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda inner: (
@@ -147,7 +204,10 @@ JSON = st.recursive(
 @given(
     st.sampled_from(list(FindingKey)),
     st.dictionaries(
-        st.sampled_from([*words._FALLBACK, *words._BRACKETS, "detail", "length_m", "x"]), JSON
+        st.sampled_from(
+            [*words._FALLBACK, *words._BRACKETS, *SHIFT_FIELDS, "detail", "length_m", "x"]
+        ),
+        JSON,
     ),
 )
 def test_no_evidence_breaks_a_sentence(key, evidence):
