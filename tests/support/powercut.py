@@ -162,7 +162,8 @@ def main(folder: str, life: int) -> None:
             room.acquire()
             rank = Rank.AUDIT if n % 37 == 36 else Rank.STATE
             data: dict[str, Json] = {"life": life, "n": n, "fill": "x" * (n % 500)}
-            spool.keep(Record(kind="test.kept", rank=rank, at=clock.now(), data=data))
+            kind = "gate.changed" if rank is Rank.AUDIT else "test.kept"
+            spool.keep(Record(kind=kind, rank=rank, at=clock.now(), data=data))
 
 
 if __name__ == "__main__":
