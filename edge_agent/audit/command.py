@@ -65,7 +65,7 @@ def main(argv: Sequence[str], clock: Clock | None = None) -> int:
         print(f"edge-agent audit: {why}", file=sys.stderr)
         return EXIT_NOT_TOLD
     if options.json:
-        print(json.dumps(report.json(), ensure_ascii=False))
+        print(json.dumps(report.json()))
     else:
         for line in notice.lines(report.facts()) if options.notice else report.lines():
             print(_plain(line))

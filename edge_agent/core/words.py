@@ -196,10 +196,10 @@ WORDS: Final[Mapping[FindingKey, Sentence]] = {
         "Unplug its power for ten seconds; if it happens again, check the NVR.",
     ),
     FindingKey.VIEW_UNSURE: Sentence(
-        "Tidak dapat dipastikan bahwa {camera} memperlihatkan jalannya (hujan, silau, truk parkir). "
+        "Tidak dapat dipastikan bahwa {camera} memperlihatkan jalannya (hujan, silau, truk parkir, gambar rusak). "
         "Gambarnya ditahan sampai pasti. Tidak perlu apa-apa dulu; bila berlangsung sehari, daftarkan ulang pemandangannya.",
-        "It cannot be told whether {camera} shows its street (rain, glare, a parked lorry). Its pictures are held until it is "
-        "certain. Nothing to do yet; if it lasts a day, commission its view again.",
+        "It cannot be told whether {camera} shows its street (rain, glare, a parked lorry, damaged pictures). Its pictures are held "
+        "until it is certain. Nothing to do yet; if it lasts a day, commission its view again.",
     ),
     FindingKey.VIEW_NUDGED: Sentence(
         "{camera} bergeser sedikit: yang tampak kini {shift}. Jalannya masih tampak dan gambarnya tetap disiarkan. "

@@ -171,10 +171,13 @@ class Peek:
         if root is None:
             self._fault(f"there is no table {table!r} to be found")
             return
-        yield from self._tree(table, root, 0)
+        yield from self._tree(table, root, 0, set())
 
-    def _tree(self, table: str, number: int, depth: int) -> Iterator[Row]:
+    def _tree(self, table: str, number: int, depth: int, seen: set[int]) -> Iterator[Row]:
         try:
+            if number in seen:  # pages that name each other would be walked for ever
+                raise _Damaged  # noqa: TRY301 - one way out for all that is wrong with a page
+            seen.add(number)
             page = self._page_of(number)
             start = 100 if number == 1 else 0
             kind, cells = page[start], int.from_bytes(page[start + 3 : start + 5], "big")
@@ -191,7 +194,7 @@ class Peek:
             children = [int.from_bytes(page[offset : offset + 4], "big") for offset in offsets]
             children.append(int.from_bytes(page[start + 8 : start + 12], "big"))
             for child in children:
-                yield from self._tree(table, child, depth + 1)
+                yield from self._tree(table, child, depth + 1, seen)
             return
         for offset in offsets:
             try:
