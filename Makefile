@@ -4,9 +4,11 @@
 BIN := .venv/bin
 # More words for pytest, mutmut or the demo: make test ARGS='-k gate'
 ARGS ?=
+# A set of real pictures for bench-scenes and bench-episodes: make bench-scenes SCENES=DIR
+SCENES ?= ../shared/scenes/dev
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check quick cover bench fix mutants constraints-check install uninstall clean
+.PHONY: help setup demo test check quick cover bench bench-scenes bench-episodes fix mutants constraints-check install uninstall clean
 
 help: ## this list
 	@sed -n 's/^\([a-z%-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -30,8 +32,14 @@ cover: setup ## every test with coverage, lines and branches
 	@$(BIN)/pytest --cov --cov-report=term-missing:skip-covered $(ARGS)
 
 bench: setup ## every benchmark; bench-NAME runs one, tests/bench/NAME.py
-	@for each in $(notdir $(basename $(filter-out %/__init__.py,$(wildcard tests/bench/*.py)))); do \
+	@for each in $(filter-out __init__ foreign_bank $(if $(wildcard $(SCENES)),,scenes attacks),$(notdir $(basename $(wildcard tests/bench/*.py)))); do \
 	  echo "== $$each" && $(BIN)/python -m tests.bench.$$each || exit 1; done
+
+bench-scenes: setup ## the view check on a set of real pictures (SCENES=DIR), peers beside it
+	@$(BIN)/python -m tests.bench.scenes $(SCENES) $(ARGS)
+
+bench-episodes: setup ## a thousand cameras taken home, played on SCENES=DIR, or else on the repo's own pictures
+	@$(BIN)/python -m tests.bench.episodes $(wildcard $(SCENES)) $(ARGS)
 
 bench-%: setup
 	@$(BIN)/python -m tests.bench.$* $(ARGS)

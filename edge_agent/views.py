@@ -25,7 +25,7 @@ import numpy as np
 
 from edge_agent.core.settings import CAMERA_ID
 from edge_agent.device import Device, is_mac
-from edge_agent.vision import HEIGHT, LEVELS, WIDTH, Light, References
+from edge_agent.vision import HEIGHT, LEVELS, TILES_X, TILES_Y, WIDTH, Light, References
 
 MAGIC: Final = b"edge-agent view 2\n"
 MAGIC_LEARNT: Final = b"edge-agent learnt 1\n"
@@ -326,7 +326,19 @@ def _decode_learnt(raw: bytes, camera_id: str, approved: References) -> tuple[Li
     names = [light.name for light in approved.approved] + [h.name for h in heads]
     if len(names) > MAX_LIGHTS or len(set(names)) < len(names):
         raise _Damaged("too many kinds of light, or one twice")
-    return _maps(heads, _inflate(deflated, len(heads) * 2 * _PLANE))
+    lights = _maps(heads, _inflate(deflated, len(heads) * 2 * _PLANE))
+    if not all(any(_is_part_of(light, whole) for whole in approved.approved) for light in lights):
+        raise _Damaged("it holds what nobody approved")
+    return lights
+
+
+def _is_part_of(light: Light, whole: Light) -> bool:
+    """Whether each part of *light* is empty or that of *whole* (docs/design/lights.md, invariant 1): whoever wrote the file."""
+    mine, theirs = (np.stack([map_.re, map_.im]) for map_ in (light, whole))
+    shape = (2, TILES_Y, HEIGHT // TILES_Y, TILES_X, WIDTH // TILES_X)
+    same = (mine == theirs).reshape(shape).all(axis=(0, 2, 4))
+    empty = (mine == 0).reshape(shape).all(axis=(0, 2, 4))
+    return bool((same | empty).all())
 
 
 def _unpack(magic: bytes, raw: bytes, camera_id: str) -> tuple[dict[str, object], bytes]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sqlite3
 import subprocess
@@ -326,6 +327,19 @@ def test_a_clock_that_never_learns_the_time_gives_bounds(box: Box):
     assert whys[-1] == "clock", "it covers nothing for certain"
 
 
+def test_a_clock_that_fell_behind_the_journal_is_said_and_hides_nothing_silently(box: Box):
+    """After a power cut without a clock chip or network: the command must not look as if nothing had been open."""
+    box.run(box.opened(), box.closed(2))
+    assert not box.json()["clock_behind"]
+    box.clock.is_trusted, box.clock.wall_s = False, 300.0
+    text = box.told()
+    assert "the journal knows of 2027-01-15" in text
+    assert "date -s" in text
+    assert "the journal knows of 2027-01-15" in box.told("--notice")
+    assert box.json()["clock_behind"]
+    assert "this clock says 1970-01-01" in box.told(since="2027-01-15", code=2)
+
+
 def test_presses_purges_and_suspensions_are_told_in_order(box: Box):
     with box.life() as spool:
         box.start(spool)
@@ -482,6 +496,7 @@ def test_everything_that_can_be_said_has_its_words():
         (("--since", "2027-13-01"), "--since '2027-13-01'"),
         (("--since", "2h", "--until", "3h"), "--since must be before --until"),
         (("--since", "2100-01-01"), "--since must be before"),
+        (("--since", "2100-01-01", "--until", "2101-01-01"), "--since must be before"),
         (("--since", "1d", "--camera", "gat"), "known: gate"),
         (("--since", "1d", "--json", "--notice"), "not both"),
         (("--since", "1d", "--journal", "/nowhere"), "there is no journal"),
@@ -564,6 +579,60 @@ def test_nothing_in_the_journal_can_speak_to_the_terminal(box: Box):
     text = box.told()
     assert "\x1b" not in text
     assert sum(line.startswith("chain") for line in text.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"mono": "nan"},
+        {"mono": "1e999"},
+        {"mono": "nan", "trusted": False},
+        {"subject": "\ud800gate"},
+        {"type": "cctv.v1.\udfff"},
+        {"time": "9999-12-31T23:59:59Z"},
+        {"time": "0001-01-01T00:00:00+14:00"},
+        {"data": {"after": ["open"], "before": 5, "cause": {}}},
+        {"before": {"epoch": 1, "boot": "b", "mono": "nan", "time": "x", "trusted": False}},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("words", [(), ("--json",), ("--notice",)], ids=" ".join)
+def test_an_entry_with_senseless_values_is_told_and_never_a_traceback(
+    box: Box, change: dict[str, Json], words: tuple[str, ...]
+):
+    """The hash fits: whoever wrote it could compute that."""
+    box.run(box.opened(), box.closed(3))
+    with closing(sqlite3.connect(box.folder / FILE)) as connection:
+        (text,) = connection.execute("SELECT entry FROM audit WHERE place = 3").fetchone()
+        entry = json.loads(text)
+        for name, value in change.items():
+            (entry if name in entry else entry["chain"])[name] = value
+        text = json.dumps(entry, sort_keys=True, separators=(",", ":")).encode()
+        told = hashlib.sha256(text).hexdigest()
+        connection.execute("UPDATE audit SET entry = ?, hash = ? WHERE place = 3", (text, told))
+        connection.commit()
+    box.told(*words, code=1).encode()
+
+
+def test_pages_that_name_each_other_are_damage_and_not_walked_for_ever(box: Box):
+    with box.life() as spool:
+        box.start(spool)
+        for _ in range(100):
+            box.keep(spool, box.opened())
+    with closing(sqlite3.connect(box.folder / FILE)) as connection:
+        (root,) = connection.execute(
+            "SELECT rootpage FROM sqlite_schema WHERE name = 'audit'"
+        ).fetchone()
+    raw = bytearray((box.folder / FILE).read_bytes())
+    at = (root - 1) * 4_096
+    assert raw[at] == 5, "an interior page"
+    cells = 100  # all name the page itself: twelve levels deep, that is 10^24 pages
+    raw[at + 3 : at + 5] = cells.to_bytes(2, "big")
+    raw[at + 8 : at + 12] = root.to_bytes(4, "big")
+    raw[at + 12 : at + 12 + 2 * cells] = (3_000).to_bytes(2, "big") * cells
+    raw[at + 3_000 : at + 3_005] = root.to_bytes(4, "big") + b"\1"
+    (box.folder / FILE).write_bytes(raw)
+    assert f"page {root} of the audit table is damaged" in box.told(code=1)
 
 
 def test_it_runs_as_a_command_while_an_agent_holds_the_journal(box: Box):

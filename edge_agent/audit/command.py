@@ -104,8 +104,9 @@ def _asked(options: argparse.Namespace, now: float) -> _Asked:
         raise _Refused("--since TIME is needed, such as --since 3d or --since 2026-11-20")
     since = _time("--since", str(options.since), now)
     until = now if options.until is None else _time("--until", str(options.until), now)
-    if since >= until:
-        raise _Refused("--since must be before --until, and before now")
+    if since >= min(until, now):
+        msg = f"--since must be before --until, and before now: this clock says {_label(now)}"
+        raise _Refused(msg)
     settings = load(str(options.config)) if options.journal is None else None
     folder = settings.journal.folder if settings is not None else str(options.journal)
     return _Asked(
@@ -162,6 +163,17 @@ class _Report:
     def holds(self) -> bool:
         """Whether the chain holds and all of it was read."""
         return not self._trail.breaks and not self._trail.faults
+
+    @property
+    def _late(self) -> str:
+        """That the clock of this machine is behind what the journal knows, so that the newest is left out; empty if it is not."""
+        known, now = self._story.known_s, self._asked.now
+        if known is None or known <= now:
+            return ""
+        return (
+            f"this clock says {_label(now)}, the journal knows of {_label(known)}: what is later than this clock is left out; "
+            "set it (date -s) and ask again"
+        )
 
     # -- what overlaps the time asked for --
 
@@ -225,6 +237,8 @@ class _Report:
         asked = self._asked
         yield f"box {self._box()}, journal {asked.folder}"
         yield f"asked  {_label(asked.since)} to {_label(asked.until)}"
+        if self._late:
+            yield f"! {self._late}"
         yield f"chain  {'OK' if self.holds else 'BROKEN'}, {self._trail.count} entries{self._beginning()}"
         end = self._end()
         yield f"end    epoch {end['epoch']} n {end['n']} sha256 {end['hash']}"
@@ -296,6 +310,7 @@ class _Report:
             "hub": self._hub(),
             "since": _utc(asked.since),
             "until": _utc(asked.until),
+            "clock_behind": bool(self._late),
             "chain": {
                 "holds": self.holds,
                 "entries": self._trail.count,
@@ -365,7 +380,8 @@ class _Report:
         asked, end, hub = self._asked, self._end(), self._hub()
         return notice.Facts(
             box=self._box(),
-            asked=f"{_label(asked.since)} - {_label(asked.until)}",
+            asked=f"{_label(asked.since)} - {_label(asked.until)}"
+            + (f" ({self._late})" if self._late else ""),
             openings=[
                 self._shown(opening, hub)
                 for camera in self._shown_cameras()

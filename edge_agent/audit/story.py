@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum
+from math import isfinite
 from typing import Final, TypeAlias, cast
 
 from edge_agent.core.messages import Json
@@ -271,6 +272,11 @@ class Story:
 
     # -- asking, once finished --
 
+    @property
+    def known_s(self) -> float | None:
+        """The last wall time that a trusted clock gave; None if there is none."""
+        return self._known_s
+
     def wall(self, moment: Moment, *, now: float) -> When:
         """*moment* in wall time, as far as the trail tells."""
         if moment.trusted:
@@ -330,9 +336,10 @@ def _count(tally: Json) -> int | None:
 
 def _seconds(mono: str) -> float:
     try:
-        return float(mono)
+        found = float(mono)
     except ValueError:
         return 0.0
+    return found if isfinite(found) else 0.0
 
 
 def _unix(time: str) -> float:

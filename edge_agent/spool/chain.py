@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Final, TypeAlias, cast
@@ -315,6 +316,8 @@ def read_entry(text: bytes) -> Entry | None:
             return None
         well = isinstance(data, dict) and isinstance(chain["trusted"], bool)
         well = well and _is_count(chain["n"]) and (camera is None or isinstance(camera, str))
+        at = float(found["mono"])
+        well = well and math.isfinite(at)  # no agent says "nan", and nothing can be ordered by it
         if not well or not (before is None or isinstance(before, dict)):
             return None
         return Entry(
@@ -324,7 +327,7 @@ def read_entry(text: bytes) -> Entry | None:
             kind=kind.removeprefix(wire.TYPE_PREFIX),
             camera=camera,
             boot=found["boot"],
-            at=float(found["mono"]),
+            at=at,
             time=chain["time"],
             trusted=chain["trusted"],
             data=data,

@@ -1,0 +1,332 @@
+"""The measures measure: what they count can go wrong, and then they say so."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from edge_agent import vision
+from edge_agent.demo_pictures import ROOM, ROOM_INFRARED, STREETS
+from tests.bench import episodes, scenes
+from tests.support import gallery, lens, room
+from tests.support.displacement import displacement
+from tests.support.peers import CameraHealth, PerceptualHash
+from tests.support.scene_set import NoSetError, read_set
+
+pytestmark = pytest.mark.timeout(
+    240
+)  # hundreds of pictures each, read for real: slow beside other work
+
+STREET, OTHER = STREETS[0], STREETS[1]
+
+
+class Set:
+    """A set of pictures laid out as the README says, being written."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._rows: list[dict[str, str]] = []
+        self._refs: list[tuple[str, ...]] = []
+
+    def put(self, file: str, jpeg: bytes, *, camera: str = "", light: str = "day", of: str = ""):
+        path = self.folder / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(jpeg)
+        source = f"synthetic of {of} (on-screen text kept in place)" if of else "somewhere"
+        self._rows.append({"file": file, "camera": camera, "condition": light, "source": source})
+
+    def refs(self, camera: str, *files: str) -> None:
+        self._refs.append((camera, *files))
+
+    def done(self) -> Path:
+        with (self.folder / "manifest.csv").open("w", newline="") as file:
+            writer = csv.DictWriter(file, ["file", "camera", "condition", "source"])
+            writer.writeheader()
+            writer.writerows(self._rows)
+        with (self.folder / "refs.csv").open("w", newline="") as file:
+            csv.writer(file).writerows([("camera", "ref1", "ref2", "ref3"), *self._refs])
+        return self.folder
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two streets, one of them never commissioned at night, a camera that is refused, a room; and a picture cut short."""
+    made = Set(tmp_path_factory.mktemp("set"))
+    for n, street in enumerate((STREET, OTHER)):
+        at = f"cameras/{street.name}"
+        for i in (1, 4):
+            made.put(
+                f"{at}/day-{i:02}.jpg", street.commission[i - 1].read_bytes(), camera=street.name
+            )
+        made.put(
+            f"{at}/day-51.jpg", street.commission[4].read_bytes(), camera=street.name
+        )  # of another year
+        for i in (1, 3):
+            made.put(
+                f"{at}/night-{i:02}.jpg",
+                street.night[i - 1].read_bytes(),
+                camera=street.name,
+                light="night",
+            )
+        lights = ("day-01", "night-01") if n == 0 else ("day-01",)
+        made.refs(street.name, *(f"{at}/{light}.jpg" for light in lights))
+    made.put(f"cameras/{STREET.name}/rain-01.jpg", STREET.commission[3].read_bytes()[:5000])
+    made.put("cameras/blank-9/day-01.jpg", room.jpeg(lens.load(ROOM[0]) // 60), camera="blank-9")
+    made.refs("blank-9", "cameras/blank-9/day-01.jpg", "cameras/blank-9/day-99.jpg")
+    for i, path in enumerate((ROOM[0], ROOM_INFRARED[0]), start=1):
+        made.put(f"indoor/{i:03}.jpg", path.read_bytes(), light=("day", "ir")[i - 1])
+    made.put("street/001.jpg", STREETS[2].commission[0].read_bytes(), camera="far-77")
+    for i, path in enumerate(STREET.room_under_text, start=1):
+        made.put(f"tamper/osdindoor-{i:02}.jpg", path.read_bytes(), camera=STREET.name)
+    own = lens.load(STREET.commission[3])
+    width, height = own.shape[1], own.shape[0]
+    of = f"cameras/{STREET.name}/day-04.jpg"
+    for kind, picture in (
+        ("shift03", lens.warped(own, dx=0.03 * width, dy=0.01 * height)),
+        ("rot03", lens.warped(own, angle_deg=-3.0)),
+        ("zoom08", lens.warped(own, zoom=1.08)),
+        ("shift25", lens.warped(own, dx=-0.25 * width)),
+        ("mirror", own[:, ::-1]),
+    ):
+        made.put(f"tamper/{kind}-01.jpg", room.jpeg(picture), camera=STREET.name, of=of)
+    made.put(
+        "tamper/realnudge-01.jpg",
+        room.jpeg(lens.warped(own, dx=4.0, dy=2.0)),
+        camera=STREET.name,
+    )
+    return made.done()
+
+
+def measured(folder: Path, *arguments: str) -> dict[str, object]:
+    said: list[str] = []
+    assert scenes.main([str(folder), "--json", *arguments], said.append) == 0
+    found = json.loads(said[-1])
+    assert isinstance(found, dict)
+    return found
+
+
+@pytest.fixture(scope="module")
+def found(folder: Path) -> dict[str, object]:
+    return measured(folder)
+
+
+def test_strangers_are_counted_for_each_camera_and_both_ways_of_commissioning(found):
+    # First street: 5 of the other camera, 1 of the refused one, 2 rooms, 1 street, 3 rooms under its text. Second: 6 + 1 + 2 + 1.
+    assert found["foreign"] == [0, 2 * (12 + 10)]
+    assert found["moved"] == [0, 4]
+    assert set(found["apart"]["day_night"]["foreign"]) == {
+        "camera",
+        "indoor.day",
+        "indoor.ir",
+        "osdindoor",
+        "street",
+    }
+
+
+def test_friends_are_counted_by_condition_and_later_apart_from_them(found):
+    same = found["same"]
+    assert same["day_only"]["day"] == [0, 2]
+    assert same["day_only"]["later"] == [0, 2]
+    assert same["day_night"]["night"][1] == 3  # what is named as a reference is never asked
+    assert same["day_only"]["night"][1] == 3
+
+
+def test_a_picture_that_cannot_be_read_is_held_and_named(found):
+    assert found["unreadable"] == [f"cameras/{STREET.name}/rain-01.jpg"]
+    assert found["same"]["day_night"]["rain"] == [1, 1]
+
+
+def test_a_camera_that_is_refused_is_named_with_the_reason(found):
+    assert set(found["refused"]["day_only"]) == {"blank-9"}
+    assert found["refused"]["day_only"]["blank-9"]
+
+
+def test_the_truth_of_a_small_move_is_what_was_done_to_the_picture(folder):
+    pictures = read_set(folder)
+    truth = scenes.Truth(pictures)
+    shift, turn, zoom, nudge = (
+        truth.of(pictures.of_kind(kind)[0]) for kind in ("shift03", "rot03", "zoom08", "realnudge")
+    )
+    assert shift is not None
+    assert (shift.dx, shift.dy) == pytest.approx((9.6, 2.4), abs=0.2)
+    assert turn is not None
+    assert turn.angle_deg == pytest.approx(-3.0, abs=0.1)
+    assert (turn.dx, turn.dy) == pytest.approx((0.0, 0.0), abs=0.3)
+    assert zoom is not None
+    assert zoom.zoom == pytest.approx(1.08, abs=0.003)
+    assert nudge is not None  # found without being told what it was made from
+    assert (nudge.dx, nudge.dy) == pytest.approx((2.0, 2.0 * 240 / 360), abs=0.2)
+
+
+def test_pictures_of_two_places_have_no_displacement():
+    street, stranger = (path.read_bytes() for path in (STREET.commission[0], ROOM[0]))
+    assert displacement(street, stranger) is None
+    assert displacement(street, b"") is None
+
+
+def test_text_that_stays_is_no_proof_that_the_view_stayed():
+    # Fog: of the view itself next to nothing can be made out, and the lettering is as sharp as ever.
+    fog = [np.full((360, 640, 3), grey, np.uint8) for grey in (140, 150)]
+    for picture in fog:
+        for y in (30, 60, 90):
+            cv2.putText(picture, "KUNINGAN RT 07 GAPURA 2026", (20, y), 0, 0.8, (0, 0, 0), 2)
+    before, after = (room.jpeg(picture) for picture in fog)
+    text = np.zeros((360, 640), np.uint8)
+    text[:110] = 255
+    assert displacement(before, after) is not None
+    assert displacement(before, after, text) is None
+
+
+def test_a_wrong_shift_counts_as_wrong(folder):
+    pictures = read_set(folder)
+    picture = pictures.of_kind("shift03")[0]
+    truth = scenes.Truth(pictures).of(picture)
+    assert truth is not None
+    read = next(
+        r.reading for r in scenes.measure(pictures, day_only=True).results if r.picture is picture
+    )
+    exact = replace(read, placed=True, dx=truth.dx, dy=truth.dy, angle_deg=truth.angle_deg)
+    assert scenes.is_right(exact, truth)
+    assert not scenes.is_right(replace(exact, placed=False, elsewhere=False), truth)
+    assert not scenes.is_right(replace(exact, dx=truth.dx + 2.5), truth)
+    assert not scenes.is_right(replace(exact, dy=truth.dy - 2.5), truth)
+    assert not scenes.is_right(replace(exact, angle_deg=truth.angle_deg + 1.5), truth)
+    assert not scenes.is_right(exact, None)
+
+
+def test_a_street_sold_as_a_room_is_counted_as_released(tmp_path):
+    made = Set(tmp_path)
+    at = f"cameras/{STREET.name}/day-01.jpg"
+    made.put(at, STREET.commission[0].read_bytes(), camera=STREET.name)
+    made.put("indoor/001.jpg", STREET.commission[3].read_bytes())
+    made.refs(STREET.name, at)
+    assert measured(made.done(), "--no-peers")["foreign"] == [2, 2]
+
+
+def test_the_peers_are_measured_on_the_same_pictures_at_two_limits(found):
+    for name in ("camera-health", "imagehash"):
+        peer = found["peers"][name]
+        assert peer["foreign"][1] == found["foreign"][1]
+        assert peer["moved"][1] == found["moved"][1]
+        assert {k: v[1] for k, v in peer["same"]["day_night"].items()} == {
+            k: v[1] for k, v in found["same"]["day_night"].items()
+        }
+        assert peer["at_no_false_accept"]["foreign"][0] == 0
+        assert peer["reference_bytes"] in (8, 32 * 32 * 4)
+
+
+def test_camera_health_is_asked_as_its_own_check_asks():
+    from camera_health import check
+    from PIL import Image
+
+    peer = CameraHealth()
+    references = [path.read_bytes() for path in STREET.commission[:2]]
+    looked = [seen for jpeg in references if (seen := peer.look(jpeg))]
+    for path in (*STREET.commission, *STREET.night, *OTHER.commission, *ROOM):
+        seen = peer.look(path.read_bytes())
+        assert seen is not None
+        own = [check(Image.open(path), reference=Image.open(r)) for r in STREET.commission[:2]]
+        likest = max(c.metrics["scene_correlation"] for c in own)
+        assert peer.likeness(replace(seen, well=True), looked) == pytest.approx(likest, abs=1e-6)
+        says = any(not c.has("tampering") and c.ok for c in own)
+        assert (peer.likeness(seen, looked) >= peer.default_limit) is says
+    assert peer.look(b"\xff\xd8 not a picture") is None
+
+
+def test_the_perceptual_hash_of_a_picture_is_likest_itself():
+    peer = PerceptualHash()
+    seen, other = (peer.look(path.read_bytes()) for path in (STREET.commission[0], ROOM[0]))
+    assert seen is not None
+    assert other is not None
+    assert peer.likeness(seen, [other, seen]) == 0.0
+    assert peer.likeness(other, [seen]) < peer.default_limit
+    assert peer.look(b"") is None
+
+
+def test_a_folder_that_is_no_set_is_a_clear_error(tmp_path, capsys):
+    with pytest.raises(NoSetError, match=r"manifest\.csv"):
+        read_set(tmp_path)
+    assert scenes.main([str(tmp_path)]) == 2
+    assert "nothing measured" in capsys.readouterr().err
+    assert episodes.main([str(tmp_path)]) == 2
+
+
+# ---- episodes ----
+
+
+def play(shown: gallery.Gallery, count: int, seed: int) -> list[episodes.Outcome]:
+    outcomes, same = episodes.run(shown, episodes=count, seed=seed, progress=lambda outcome: None)
+    assert same[0] == same[1] > 0
+    return outcomes
+
+
+def test_thirty_cameras_taken_home_show_nothing_but_their_own_street():
+    outcomes = play(gallery.of_repo(), 30, seed=3)
+    assert [o for o in outcomes if o.leaked] == []
+    assert sum(o.foreign_frames for o in outcomes) > 1000
+    by_day = [o for o in outcomes if o.light == "day" and not o.off_aim]
+    assert by_day
+    assert [o for o in by_day if o.back_s is None or o.back_s > 60.0] == []
+
+
+def test_an_episode_is_decided_by_its_seed_alone():
+    shown = gallery.of_repo()
+    assert play(shown, 2, seed=5) == play(shown, 2, seed=5)
+    assert play(shown, 2, seed=5) != play(shown, 2, seed=6)
+
+
+def test_a_leak_would_be_seen():
+    """A stranger that is the very street: the agent releases it, and the episodes count it."""
+    shown = gallery.of_repo()
+    street = shown.streets[0]
+    twins = tuple(gallery.Base(f"twin of {base.name}", base.load) for base in street.own["day"])
+    fooled = replace(street, under_text=(), strangers=())
+    outcomes = play(gallery.Gallery((fooled,), {"day": twins}, ()), 8, seed=1)
+    found = episodes.summary(outcomes, [1, 1], seed=1)
+    leaked = found["leaked_frames"]
+    assert isinstance(leaked, int)
+    assert leaked > 0
+    assert found["leaks"]
+
+
+def test_the_episodes_command_plays_a_set_and_ends_in_one_object(folder):
+    said: list[str] = []
+    assert episodes.main([str(folder), "--episodes", "3", "--seed", "1"], said.append) == 0
+    found = json.loads(said[-1])
+    assert (found["episodes"], found["leaked_frames"]) == (3, 0)
+    assert {"back_to_release_s_p50", "back_to_release_s_p95", "never_released"} <= set(found)
+
+
+def test_times_are_summed_up_apart_from_those_that_never_came():
+    assert episodes.percentile([], 50) is None
+    assert episodes.percentile([12.0], 95) == 12.0
+    assert episodes.percentile([10.0, 20.0, 30.0], 50) == 20.0
+
+
+def test_rooms_under_own_text_are_made_where_a_set_has_masks(folder, tmp_path):
+    made = Set(tmp_path)
+    at = f"cameras/{STREET.name}/day-0{{}}.jpg"
+    for i in (1, 4):
+        made.put(at.format(i), STREET.commission[i - 1].read_bytes(), camera=STREET.name)
+    made.put("indoor/001.jpg", ROOM[0].read_bytes())
+    made.refs(STREET.name, at.format(1))
+    mask = np.zeros((360, 640), np.uint8)
+    mask[0:180] = 255
+    (tmp_path / "masks").mkdir()
+    assert cv2.imwrite(str(tmp_path / "masks" / f"{STREET.name}.png"), mask)
+    shown = gallery.of_set(read_set(made.done()))
+    composed = shown.streets[0].under_text[0].load()
+    street, inside = (
+        vision.scaled_grey_from_jpeg(p.read_bytes()) for p in (STREET.commission[0], ROOM[0])
+    )
+    assert composed is not None
+    assert street is not None
+    assert inside is not None
+    assert np.abs(composed[:110].astype(int) - street[:110]).mean() < 3.0
+    assert np.abs(composed[130:].astype(int) - inside[130:]).mean() < 3.0
