@@ -8,6 +8,7 @@ import json
 import os
 import re
 import socket
+import ssl
 import struct
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -16,11 +17,13 @@ from pathlib import Path
 from typing import Final, TypeAlias
 
 import pytest
+import requests
+import urllib3
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent import demo_pictures, views, vision
-from edge_agent.capture import probe
+from edge_agent.capture import http, probe
 from edge_agent.capture.freshness import Freshness
 from edge_agent.capture.pipe import (
     HEAD_MAX_BYTES,
@@ -413,6 +416,17 @@ def test_errors_of_the_network_are_told_apart() -> None:
     assert found == {Cause.UNREACHABLE}
     assert probe.network_trouble(TimeoutError()).cause is Cause.NO_ANSWER
     assert probe.network_trouble(ConnectionResetError()).cause is Cause.NONSENSE
+
+
+@pytest.mark.parametrize(
+    "beneath", [ssl.SSLError("x"), ssl.SSLEOFError(8, "EOF occurred"), ssl.SSLError(1, "[SSL] x")]
+)
+def test_a_secure_camera_that_hangs_up_is_told_in_words(beneath: ssl.SSLError) -> None:
+    """Its `reason` is a word or nothing, where urllib3's is the error beneath."""
+    outer = requests.exceptions.SSLError(urllib3.exceptions.MaxRetryError(None, "/", beneath))  # type: ignore[arg-type]
+    beneath.reason = "UNEXPECTED_EOF"
+    assert http._network(outer).cause is Cause.NONSENSE
+    assert not http._hung_up(outer)
 
 
 # ---- the view: lessons, devices, files ----

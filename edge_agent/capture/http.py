@@ -217,8 +217,9 @@ def _chain(fault: BaseException) -> Iterator[BaseException]:
     seen = 0
     while link is not None and seen < 12:
         yield link
-        inner = next((arg for arg in link.args if isinstance(arg, BaseException)), None)
-        link = getattr(link, "reason", None) or inner or link.__cause__ or link.__context__
+        # A `reason` may be a word (ssl) as well as the error beneath (urllib3).
+        beneath = (getattr(link, "reason", None), *link.args, link.__cause__, link.__context__)
+        link = next((inner for inner in beneath if isinstance(inner, BaseException)), None)
         seen += 1
 
 
