@@ -651,6 +651,18 @@ def test_it_runs_as_a_command_while_an_agent_holds_the_journal(box: Box):
     assert "still open at the last sign of life" in done.stdout
 
 
+def test_a_reader_that_has_enough_ends_it_without_a_traceback(box: Box):
+    box.clock.wall_s = 1_700_000_000.0
+    box.run(box.opened(), box.closed(1))
+    asked = command("audit", "--journal", str(box.folder), "--since", "2023-11-14T00:00Z")
+    with subprocess.Popen(asked, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        said = process.stderr.read()
+        assert (process.wait(timeout=60), said) == (2, b"")
+
+
 def test_a_long_trail_is_not_kept_in_memory(box: Box):
     """What is over before the time asked for is let go of as it is read."""
     story = Story(since=NOON)

@@ -388,6 +388,40 @@ def test_learnt_lights_that_do_not_fit_count_for_nothing(tmp_path, references, s
     assert "twice" in _alone(tmp_path, references)
 
 
+@pytest.mark.parametrize(
+    ("foreign", "loaded"),
+    [
+        ((slice(80, 120), slice(40, 80), 0), True),  # a whole part left out
+        ((slice(80, 240), slice(0, 320), 0), True),
+        ((slice(80, 121), slice(40, 80), 0), False),  # edges cut out of a part: a drawing
+        ((slice(80, 81), slice(40, 41), 7), False),  # an edge that nobody approved
+    ],
+)
+def test_a_learnt_light_is_an_approved_one_with_parts_left_out_whoever_wrote_it(
+    tmp_path, references, saved, foreign, loaded
+):
+    """A worker that a camera took over could write the file; it cannot make another scene of it."""
+    (light,) = _learnt(references)
+    rows, columns, value = foreign
+    re, im = light.re.copy(), light.im.copy()
+    re[120, 40:80] = 3  # the row below the part holds something to cut
+    whole = dataclasses.replace(light, name="day", re=re, im=im)
+    approved = dataclasses.replace(references, lights=(whole,))
+    views.save(tmp_path, "gate", approved)
+    changed = re.copy()
+    changed[rows, columns] = value if value == 0 or re[80, 40] != value else -value
+    cleared = im.copy()
+    if value == 0:
+        cleared[rows, columns] = 0
+    made = dataclasses.replace(whole, name="learnt-1", re=changed, im=cleared)
+    views.save_learnt(tmp_path, "gate", approved.anchor, (made,))
+    found = views.load(tmp_path, "gate")
+    assert isinstance(found, References)
+    assert (found.learnt == 1) is loaded
+    if not loaded:
+        assert "nobody approved" in _alone(tmp_path, approved)
+
+
 @pytest.mark.parametrize("count", [0, 6])
 def test_no_light_or_too_many_are_not_saved(tmp_path, references, count):
     with pytest.raises(ValueError, match=f"{count} learnt lights"):

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -64,12 +65,21 @@ def main(argv: Sequence[str], clock: Clock | None = None) -> int:
     except (_Refused, UnreadableError, ConfigError) as why:
         print(f"edge-agent audit: {why}", file=sys.stderr)
         return EXIT_NOT_TOLD
+    try:
+        _print(options, report)
+    except BrokenPipeError:  # "| head" has enough; what it did not read was not told
+        os.dup2(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC), sys.stdout.fileno())
+        return EXIT_NOT_TOLD
+    return EXIT_HOLDS if report.holds else EXIT_BROKEN
+
+
+def _print(options: argparse.Namespace, report: _Report) -> None:
     if options.json:
         print(json.dumps(report.json()))
     else:
         for line in notice.lines(report.facts()) if options.notice else report.lines():
             print(_plain(line))
-    return EXIT_HOLDS if report.holds else EXIT_BROKEN
+    sys.stdout.flush()
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -128,7 +128,9 @@ class Watch:
         passing = VIEW_KEYS - _PERSISTENT_VIEW_KEYS
         gone = self._findings.set_only({}, passing, at=at, camera=self.camera.id)
         out += [Keep(record=record) for record in gone]
-        return out + self._move(gates.Cause.SIGNAL_LOST, at=at)
+        out += self._move(gates.Cause.SIGNAL_LOST, at=at)
+        self._judgement = self._reading = None  # what moves the gate next rests on none of it
+        return out
 
     def picture(self, event: PictureTaken, *, at: float) -> list[Command]:
         """A fresh picture: judge it, move the gate, and release what it proves."""
@@ -200,7 +202,10 @@ class Watch:
         else:
             gone = []
         cause = gates.Cause.PRIVACY_ON if on else gates.Cause.PRIVACY_OFF
-        return [Keep(record=record) for record in gone] + self._move(cause, at=at)
+        out: list[Command] = [Keep(record=record) for record in gone]
+        out += self._move(cause, at=at)
+        self._judgement = self._reading = None  # what moves the gate next rests on none of it
+        return out
 
     def lesson_ended(self, event: LessonEnded, *, at: float) -> list[Command]:
         """The worker learnt a light, or found that there is none to learn."""

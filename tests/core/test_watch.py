@@ -611,6 +611,19 @@ def test_the_record_of_a_closing_counts_what_was_shown_and_when():
     )
 
 
+def test_a_gate_that_moves_without_a_judgement_names_no_older_one():
+    street = open_street()
+    street.do(street.watch.private(on=True, at=street.at))
+    assert changes(street)[-1].data["score"] == 2.0, "the last judgement before the press"
+    street.do(street.watch.private(on=False, at=street.at + 3600))
+    assert "score" not in changes(street)[-1].data
+    street = open_street()
+    street.lose()
+    assert changes(street)[-1].data["score"] == 2.0
+    street.do(street.watch.private(on=True, at=street.at + 60))
+    assert "score" not in changes(street)[-1].data
+
+
 def test_numbers_that_are_none_are_no_numbers_in_the_record():
     street = open_street()
     street.show(replace(STREET, change=float("nan"), score=float("inf"), dx=float("nan")))
