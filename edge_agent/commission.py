@@ -5,7 +5,7 @@ come through the same capture as in service, stay in memory and are never shown,
 picture, a connection that broke on the way, a view with too little to go by, or one that strange rooms, strange streets,
 itself displaced or another camera of the box would match too closely, is refused with what to do about it.
 Not its job: reading cameras (cameras.py), maps (vision), strangers (foreign), files (views.py), opening a gate: a new
-reference closes it, and only pictures that match open it. The dialogue as a person sees it: docs/commissioning.md.
+reference closes it, and only pictures that match open it. While the switch is private no camera is opened here either. The dialogue as a person sees it: docs/commissioning.md.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from edge_agent.core.settings import Camera, Identity, Settings
 from edge_agent.device import Device, difference, mac_of
 from edge_agent.foreign import BankDamaged, Nearest, Stranger
 from edge_agent.inbox import Inbox
+from edge_agent.status import NoAnswer, fetch
 
 EXIT_DONE: Final = 0
 EXIT_REFUSED: Final = 1
@@ -200,7 +201,8 @@ def _collect(inbox: Inbox, pictures: int, *, until: float, say: Say) -> Burst | 
 class Desk:
     """Where the dialogue happens: what is said, how a person is asked ("" = nobody there), where pictures come from.
 
-    `strangers`: the bank of foreign maps. `wall_s`: Unix time, 0 = nothing vouches for it.
+    `strangers`: the bank of foreign maps. `wall_s`: Unix time, 0 = nothing vouches for it. `private`: whether the running
+    agent says that the privacy switch is not live; without an agent nobody reads the switch, and nothing can leave.
     """
 
     say: Say
@@ -208,6 +210,15 @@ class Desk:
     source: Source
     strangers: Callable[[], Iterable[Stranger]]
     wall_s: Callable[[], float]
+    private: Callable[[str], bool]
+
+
+def _switch_is_private(status_socket: str) -> bool:
+    try:
+        switch = fetch(status_socket).get("private")
+    except NoAnswer:
+        return False
+    return not (isinstance(switch, dict) and switch.get("on") is False)
 
 
 def _terminal(clock: Clock) -> Desk:
@@ -228,6 +239,7 @@ def _terminal(clock: Clock) -> Desk:
         source=lambda camera, n: take_burst(camera, n, say=say, clock=clock),
         strangers=foreign.maps,
         wall_s=lambda: clock.wall() if clock.trusted() else 0.0,
+        private=_switch_is_private,
     )
 
 
@@ -706,6 +718,11 @@ def _with_camera(options: _Options, settings: Settings, desk: Desk) -> int:
         return EXIT_NOT_DONE
     if options.forget:
         return forget(camera.id, folder, desk, sure=options.yes)
+    if desk.private(settings.status_socket):
+        desk.say(
+            "refused: the privacy switch is not live, and it is obeyed here too; ask the RT secretary, then try again"
+        )
+        return EXIT_REFUSED
     if options.check:
         return check(camera, folder, desk)
     wish = Wish(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 from collections.abc import Iterable
@@ -20,6 +21,7 @@ from edge_agent.core.settings import Camera, CameraKind
 from edge_agent.device import Device
 from edge_agent.foreign import Stranger
 from edge_agent.inbox import Inbox
+from edge_agent.status import StatusServer
 from edge_agent.vision import References, Refusal
 from edge_agent.vision.describe import describe
 from tests.support import build, room
@@ -93,6 +95,7 @@ switch = "latching"
         self.asked: list[str] = []
         self.said: list[str] = []
         self.wanted: list[int] = []
+        self.is_private = False
 
     def __call__(self, *argv: str) -> int:
         desk = Desk(
@@ -101,6 +104,7 @@ switch = "latching"
             source=self._source,
             strangers=lambda: self.strangers,
             wall_s=lambda: self.wall_s,
+            private=lambda _: self.is_private,
         )
         return main([*argv, "--config", str(self.file)], desk=desk)
 
@@ -139,6 +143,37 @@ def test_a_street_is_saved_once_its_name_was_typed(pole):
     assert "of 48 parts" in pole.text
     assert "#" in pole.text
     assert pole.loaded("bridge") is None
+
+
+@pytest.mark.parametrize(
+    "argv", [("gate",), ("gate", "--yes"), ("gate", "--check"), ("gate", "--light", "night")]
+)
+def test_no_camera_is_opened_while_the_switch_is_private(pole, argv):
+    assert pole("gate") == 0
+    before, pole.wanted = pole.loaded(), []
+    pole.is_private = True
+    assert pole(*argv) == 1
+    assert "privacy switch" in pole.text
+    assert pole.wanted == []
+    assert pole.loaded().view == before.view
+    assert pole("--list") in (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("status", "private"),
+    [
+        ({"private": {"on": True}}, True),
+        ({"private": {"on": False}}, False),
+        ({"private": {}}, True),
+        ({"private": None}, True),
+        ({"cameras": []}, True),
+    ],
+)
+def test_the_running_agent_is_asked_for_the_switch(tmp_path, status, private):
+    path = str(tmp_path / "s.sock")
+    assert not commission._switch_is_private(path)
+    with StatusServer(path, lambda: json.dumps(status).encode()):
+        assert commission._switch_is_private(path) is private
 
 
 @pytest.mark.parametrize("answer", ["", "y", "yes", "GATE", "bridge"])
