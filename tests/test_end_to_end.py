@@ -303,10 +303,11 @@ def test_outages_of_broker_agent_and_camera_cost_no_record_and_no_other_cameras_
     files = list((hub.folder / "pictures").rglob("*.jpg"))
     assert len(files) == sum(record.kind == "snapshot" for record in records)
 
-    # Nobody paused but for the agent's own restart, and the silent camera for its silence.
+    # Nobody paused but for the agent's own restart, and the silent camera for its silence. One picture may fail on a machine
+    # that does a test of three cameras and their servers beside others; two in a row are a pause.
     first, second, *_ = _lives(records)
     for camera in ("mawar", "melati", "kenanga"):
-        for start, end in _pauses([*first, *second], camera, longer_than_s=2 * PERIOD_S):
+        for start, end in _pauses([*first, *second], camera, longer_than_s=2.5 * PERIOD_S):
             excused = start <= restarted_by and end >= killed_at
             if camera == "mawar":
                 excused = excused or (start <= back_at and end >= silent_at)
