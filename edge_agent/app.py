@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from edge_agent import __version__
+from edge_agent.baselines import BaselineWatch
 from edge_agent.box import Box, Watchdog, clock_read, notify
 from edge_agent.cameras import Cameras
 from edge_agent.clock import Clock, SystemClock
@@ -35,9 +36,10 @@ from edge_agent.core.messages import (
     KeepPicture,
     Learn,
     Level,
+    Memory,
     OpenShutter,
     Purge,
-    RememberPolicy,
+    Remember,
     Say,
     Send,
     SetPeriod,
@@ -51,6 +53,7 @@ from edge_agent.core.messages import (
 from edge_agent.core.settings import Settings
 from edge_agent.hub import HubLink
 from edge_agent.inbox import Inbox
+from edge_agent.network import Network
 from edge_agent.orders import Orders
 from edge_agent.sensors import Sensors, real_factory
 from edge_agent.shutter import Shutter
@@ -63,7 +66,6 @@ if TYPE_CHECKING:
 DEFAULT_CONFIG: Final = "/etc/edge-agent/box.toml"
 SLOW_S: Final = 1.0  # a command that takes longer holds everything up: worth a line
 STATUS_EVERY_S: Final = 0.5  # people and `status --watch` look no faster
-_POLICY: Final = "policy"
 
 log = logging.getLogger("edge_agent")
 
@@ -126,13 +128,14 @@ class App:
         self._shutter = Shutter()
         self._spool = stack.enter_context(Spool(settings.journal, clock=clock, post=post))
         self._orders = Orders(settings.hub.order_key_file)
+        remembered = {memory: self._spool.recall(memory.value) for memory in Memory}
         self._agent = Agent(
             settings,
             About(version=__version__, boot=clock.boot),
             random=self._chance,
             at=clock.now(),
             clock=clock_read(clock),
-            policy=self._spool.recall(_POLICY),
+            remembered={memory: kept for memory, kept in remembered.items() if kept is not None},
         )
         self._link = stack.enter_context(
             HubLink(
@@ -154,10 +157,14 @@ class App:
                 clock=clock,
             )
         )
+        stack.enter_context(
+            BaselineWatch(settings.runs, settings.electrics, settings.baselines_folder, post=post)
+        )
         self._sensors = stack.enter_context(
             Sensors(
                 settings.privacy,
                 settings.runs,
+                settings.electrics,
                 factory=self._pins.factory,
                 why_no_factory=self._pins.why_none,
                 shutter=self._shutter,
@@ -165,6 +172,21 @@ class App:
                 clock=clock,
             )
         )
+        stack.enter_context(Network(settings.runs, post=post, clock=clock))
+        if any(run.nvr_events for run in settings.runs):
+            # Imported here: it brings requests, 5 MB that most boxes never use.
+            from edge_agent.capture.events import Events  # noqa: PLC0415
+
+            stack.enter_context(
+                Events(
+                    settings.cameras,
+                    settings.runs,
+                    secret=read_secret,
+                    post=post,
+                    clock=clock,
+                    jitter=self._chance,
+                )
+            )
         self._box = stack.enter_context(Box(settings.journal.folder, post=post, clock=clock))
         stack.enter_context(StatusServer(settings.status_socket, self.snapshot))
         self._watchdog = stack.enter_context(
@@ -240,8 +262,8 @@ class App:
                 self._spool.settle(command)
             case Purge():
                 self._spool.purge(command)
-            case RememberPolicy():
-                self._spool.remember(_POLICY, command.claims)
+            case Remember():
+                self._spool.remember(command.memory.value, command.value)
             case Connect():
                 self._link.connect(command)
             case Disconnect():

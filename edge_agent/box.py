@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import socket
 import threading
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -57,8 +59,10 @@ class Box:
         post: Callable[[Event], None],
         clock: Clock,
         sysfs: Path = Path("/sys"),
+        proc: Path = Path("/proc"),
     ) -> None:
         self._folder = folder
+        self._proc = proc
         self._post = post
         self._clock = clock
         self._sysfs = sysfs
@@ -103,6 +107,9 @@ class Box:
     def _box_read(self) -> BoxRead:
         memory = psutil.virtual_memory()
         free_bytes, used_percent = self._disk()
+        mount = mount_of(self._folder, self._proc)
+        disk = None if mount is None else block_device(mount.device, self._sysfs)
+        worn_percent, ending = card_wear(disk, self._sysfs)
         # What goes over loopback costs nobody a quota.
         nets = [net for name, net in psutil.net_io_counters(pernic=True).items() if name != "lo"]
         return BoxRead(
@@ -117,6 +124,12 @@ class Box:
             net_sent_bytes=sum(net.bytes_sent for net in nets),
             net_received_bytes=sum(net.bytes_recv for net in nets),
             under_voltage=under_voltage(self._sysfs),
+            throttled=throttled(self._sysfs),
+            inodes_free_percent=inodes_free_percent(self._folder),
+            read_only=None if mount is None else mount.read_only,
+            card_written_bytes=card_written_bytes(disk, self._sysfs),
+            card_worn_percent=worn_percent,
+            card_ending=ending,
         )
 
     def _disk(self) -> tuple[int | None, float | None]:
@@ -151,6 +164,98 @@ def under_voltage(sysfs: Path) -> bool | None:
         if _text(chip / "name") == "rpi_volt":
             return {"0": False, "1": True}.get(_text(chip / "in0_lcrit_alarm") or "")
     return None
+
+
+def throttled(sysfs: Path) -> bool | None:
+    """Whether the processor is slowed down right now; None = this machine does not say.
+
+    The firmware's word: bit 1 capped, 2 throttled, 3 soft limit of heat. The kernel calls this file deprecated and notes once
+    in its log that somebody reads it; there is no other that tells without a program of the firmware's maker.
+    """
+    for path in sorted((sysfs / "devices/platform/soc").glob("*firmware/get_throttled")):
+        try:
+            return bool(int(_text(path) or "", 16) & 0b1110)
+        except ValueError:
+            continue
+    return None
+
+
+# ---- the card ----
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """Where a folder's file system comes from, and whether it takes no writes."""
+
+    device: str
+    read_only: bool
+
+
+def mount_of(folder: str, proc: Path) -> Mount | None:
+    """The file system that *folder* lies on; None = this machine does not say."""
+    where = Path(folder).resolve()
+    best: tuple[int, Mount] | None = None
+    for line in (_text(proc / "mounts") or "").splitlines():
+        words = line.split(" ")
+        if len(words) < 4:
+            continue
+        point = Path(_unescaped(words[1]))
+        depth = len(point.parts)
+        # Of two on one point the later covers the earlier.
+        if where.is_relative_to(point) and (best is None or depth >= best[0]):
+            best = (depth, Mount(_unescaped(words[0]), "ro" in words[3].split(",")))
+    return None if best is None else best[1]
+
+
+def _unescaped(text: str) -> str:
+    r"""As the kernel writes a path into a line: blanks as \040."""
+    return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), text)
+
+
+def block_device(device: str, sysfs: Path) -> str | None:
+    """The whole disk that a partition such as /dev/mmcblk0p2 is on, by its name in sysfs; None = there is none (or it is hidden)."""
+    name = device.removeprefix("/dev/")
+    for disk in sorted((sysfs / "block").glob("*")):
+        if disk.name == name or (disk / name).is_dir():
+            return disk.name
+    return None
+
+
+def card_written_bytes(disk: str | None, sysfs: Path) -> int | None:
+    """What was written to *disk* since boot, by anybody: field 7 of its statistics, in sectors of 512 bytes."""
+    fields = (_text(sysfs / "block" / (disk or "-") / "stat") or "").split()
+    return int(fields[6]) * 512 if len(fields) > 6 and fields[6].isdigit() else None
+
+
+def card_wear(disk: str | None, sysfs: Path) -> tuple[int | None, bool | None]:
+    """An eMMC's own word: (percent worn, rounded up to tens, of the worse of its two kinds of cells; do its spare blocks run out).
+
+    None = it does not say, as no SD card does.
+    """
+    folder = sysfs / "block" / (disk or "-") / "device"
+    steps = [_hex(word) for word in (_text(folder / "life_time") or "").split()]
+    # 1 to 10 in tens of percent, 11 = beyond what it was made for; 0 = not told.
+    known = [step for step in steps if 1 <= step <= 11]
+    spare = _hex(
+        _text(folder / "pre_eol_info") or ""
+    )  # 1 well, 2 = 80 % of the spare blocks used, 3 urgent
+    return max(known) * 10 if known else None, spare >= 2 if spare in {1, 2, 3} else None
+
+
+def _hex(word: str) -> int:
+    try:
+        return int(word, 16)
+    except ValueError:
+        return -1
+
+
+def inodes_free_percent(folder: str) -> float | None:
+    """How many files can still be made; None where the file system counts none (vfat, btrfs)."""
+    try:
+        found = os.statvfs(folder)
+    except OSError:
+        return None
+    return 100.0 * found.f_favail / found.f_files if found.f_files else None
 
 
 def _text(path: Path) -> str | None:

@@ -601,6 +601,8 @@ class _Options:
     list: bool
     forget: bool
     check: bool
+    run: bool
+    cable_test: bool
 
 
 def _count(text: str) -> int:
@@ -686,6 +688,16 @@ def _options(argv: Sequence[str]) -> _Options:
     what.add_argument(
         "--check", action="store_true", help="does CAMERA show its commissioned view now?"
     )
+    what.add_argument(
+        "--run",
+        action="store_true",
+        help="record the cable run of CAMERA: three readings of its supervised loop, with the agent stopped",
+    )
+    what.add_argument(
+        "--cable-test",
+        action="store_true",
+        help="have the box's network chip test the cable of CAMERA, where it can; takes the link down for some seconds",
+    )
     found = _Options(**vars(parser.parse_args(argv)))
     if found.camera is None and not found.list:
         parser.error("which camera? Name it, or use --list")
@@ -718,6 +730,14 @@ def _with_camera(options: _Options, settings: Settings, desk: Desk) -> int:
         return EXIT_NOT_DONE
     if options.forget:
         return forget(camera.id, folder, desk, sure=options.yes)
+    if options.run or options.cable_test:
+        # Imported here: it brings the pin library, which a view needs as little as a run needs a decoder.
+        from edge_agent import commission_run  # noqa: PLC0415
+
+        words = commission_run.Desk(say=desk.say, ask=desk.ask)
+        if options.cable_test:
+            return commission_run.chip_test(camera.id, settings, words)
+        return commission_run.main(camera.id, settings, words, clock=SystemClock())
     if desk.private(settings.status_socket):
         desk.say(
             "refused: the privacy switch is not live, and it is obeyed here too; ask the RT secretary, then try again"

@@ -10,6 +10,7 @@ The object: `box version boot at wall_s clock_trusted simulated suspended`;
 `cameras [{id name gate why link session fresh_video right_scene cable last_released_age_s period_s signal_detail}]`;
 `journal {depth oldest_age_s used_bytes quota_bytes durable}`;
 `uplink {state detail since_s in_flight settled_upto last_seq}`;
+`orders [{order cause cameras open_s id en bring {id [] en []}}]`, the open work orders;
 `findings [{key camera since_s id en}]`. Unknown values are null. `{}` = the agent has only just started.
 
 Exit codes of `edge-agent status`: 0 all well; 1 there are findings; 2 the agent does not answer.
@@ -291,6 +292,7 @@ def _watch(path: str, language: str) -> int:
 def render(status: Mapping[str, object], *, language: str = "en") -> RenderableType:
     """The snapshot for a terminal. Whatever an agent of another version sent, this shows what it knows."""
     parts: list[RenderableType] = [_head(status), _cameras(status), _lines(status)]
+    parts += [_order(order, language) for order in _items(status.get("orders"))]
     findings = _items(status.get("findings"))
     parts += [_finding(finding, language) for finding in findings]
     if not findings:
@@ -324,12 +326,14 @@ def _cameras(status: Mapping[str, object]) -> Table:
         "session",
         "fresh video",
         "right scene",
+        "cable",
         "last released",
         "each",
     ):
         table.add_column(title, overflow="fold")
     for camera in _items(status.get("cameras")):
         gate = _text(camera.get("gate"))
+        cable = _text(camera.get("cable"))
         why = ", ".join(
             part
             for part in (_text(camera.get("why")), _text(camera.get("signal_detail")))
@@ -343,6 +347,7 @@ def _cameras(status: Mapping[str, object]) -> Table:
             _mark(camera.get("session")),
             _mark(camera.get("fresh_video")),
             _mark(camera.get("right_scene")),
+            Text(cable, style="" if cable in {"normal", "no loop", "?"} else "yellow"),
             Text(_ago(camera.get("last_released_age_s"))),
             Text(_lasting(camera.get("period_s"))),
         )
@@ -371,6 +376,17 @@ def _lines(status: Mapping[str, object]) -> Text:
         f"settled up to {_text(uplink.get('settled_upto'))} of {_text(uplink.get('last_seq'))}"
     )
     return text
+
+
+def _order(order: Mapping[str, object], language: str) -> RenderableType:
+    cameras, bring = order.get("cameras"), _table(order.get("bring")).get(language)
+    where = ", ".join(_text(camera) for camera in cameras) if isinstance(cameras, list) else "?"
+    head = Text("> ", style="bold yellow")
+    head.append(f"work order {_text(order.get('order'))}: {where}", style="bold default")
+    said = f"{_text(order.get(language))}, open for {_lasting(order.get('open_s'))}"
+    items = [_text(item) for item in bring] if isinstance(bring, list) else []
+    said += f"\n{'bawa' if language == 'id' else 'bring'}: {', '.join(items)}" if items else ""
+    return Group(head, Padding(Text(said), (0, 0, 0, 2)))
 
 
 def _finding(finding: Mapping[str, object], language: str) -> RenderableType:

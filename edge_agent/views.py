@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import zlib
 from dataclasses import asdict, dataclass, replace
@@ -23,6 +22,7 @@ from typing import Final, TypeAlias, cast
 
 import numpy as np
 
+from edge_agent import whole
 from edge_agent.core.settings import CAMERA_ID
 from edge_agent.device import Device, is_mac
 from edge_agent.vision import HEIGHT, LEVELS, TILES_X, TILES_Y, WIDTH, Light, References
@@ -79,16 +79,8 @@ def path_of(folder: Path | str, camera_id: str) -> Path:
 def stamp(folder: Path | str, camera_id: str) -> Stamp:
     """Changes whenever either file is replaced, and costs two stats; None = not commissioned (or not to be seen)."""
     path = path_of(folder, camera_id)
-    approved = _stat(path)
-    return approved and approved + (_stat(_learnt_beside(path)) or ())
-
-
-def _stat(path: Path) -> tuple[int, int, int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_ino, found.st_mtime_ns, found.st_size
+    approved = whole.stamp(path)
+    return approved and approved + (whole.stamp(_learnt_beside(path)) or ())
 
 
 def load(folder: Path | str, camera_id: str) -> References | ViewFault | None:
@@ -144,7 +136,7 @@ def save(folder: Path | str, camera_id: str, references: References) -> Path:
     OSError if the disk refuses; ValueError if they are too large or their owner's name is.
     """
     path = path_of(folder, camera_id)
-    _write_whole(path, _encode(references, camera_id))
+    whole.write(path, _encode(references, camera_id))
     # A power cut before this line leaves lights that name another anchor, and so count for nothing.
     _learnt_beside(path).unlink(missing_ok=True)
     return path
@@ -162,30 +154,12 @@ def save_learnt(folder: Path | str, camera_id: str, anchor: str, lights: tuple[L
         raise ValueError(msg)
     head: dict[str, object] = {"camera": camera_id, "anchor": anchor}
     raw = _pack(MAGIC_LEARNT, head, lights, (), camera_id)
-    _write_whole(path, raw)
+    whole.write(path, raw)
     return path
 
 
 def _learnt_beside(path: Path) -> Path:
     return path.with_suffix(SUFFIX_LEARNT)
-
-
-def _write_whole(path: Path, raw: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.new")
-    try:
-        # 0640: the group may read, as the service's own user does; nobody else needs to.
-        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o640)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(raw)
-            _give_to_owner_of(path.parent, file.fileno())
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    except OSError:
-        beside.unlink(missing_ok=True)
-        raise
-    _sync_folder(path.parent)
 
 
 def forget(folder: Path | str, camera_id: str) -> bool:
@@ -195,7 +169,7 @@ def forget(folder: Path | str, camera_id: str) -> bool:
     gone = _unlink(path)
     if not _unlink(_learnt_beside(path)) and not gone:
         return False
-    _sync_folder(path.parent)
+    whole.sync_folder(path.parent)
     return gone
 
 
@@ -232,21 +206,6 @@ def _listed(
         saved_wall_s=about.st_mtime,
         learnt_why=learnt.why if isinstance(learnt, ViewFault) else "",
     )
-
-
-def _give_to_owner_of(folder: Path, descriptor: int) -> None:
-    """A technician commissions as root; the service, which is not root, must be able to read what was saved."""
-    if os.geteuid() == 0:
-        owner = folder.stat()
-        os.fchown(descriptor, owner.st_uid, owner.st_gid)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 # ---- the format ----

@@ -7,22 +7,25 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from paho.mqtt.client import Client, MQTTMessage, MQTTv5
 from paho.mqtt.enums import CallbackAPIVersion
 
+from edge_agent import baselines
 from edge_agent.app import App, Pins
 from edge_agent.clock import SystemClock
 from edge_agent.commission import commission_from_files
 from edge_agent.config import load
-from edge_agent.core.settings import Privacy
+from edge_agent.core.settings import MeasuredLoop, Privacy, Run
 from edge_agent.simulate import Street
 from edge_agent.vision import References
 from tests.support.broker import free_port, mosquitto, needs_mosquitto
 from tests.support.film import Film, film, stills, street
 from tests.support.rig import Box, CameraOf, await_that, command, committed, ended, stays_so
+from tests.support.wired import Wired
 
 # The hub link and the snapshot cameras of these boxes are on loopback, and mostly nobody is there.
 pytestmark = [pytest.mark.enable_socket, pytest.mark.timeout(90)]
@@ -161,6 +164,45 @@ def test_it_starts_on_a_ruined_journal_and_says_so(tmp_path: Path) -> None:
         )
     finally:
         box.end()
+
+
+# ---- the cable ----
+
+
+def test_a_cut_run_is_held_and_one_work_order_that_outlives_the_process(tmp_path: Path) -> None:
+    box = clip_box(tmp_path)
+    run = Run(
+        camera="mawar",
+        cable="cat5e-outdoor",
+        length_m=50,
+        place="tiang 3",
+        loop=MeasuredLoop(channel=0),
+    )
+    folder = str(tmp_path / "runs")
+    settings = replace(load(str(box.config)), runs=(run,), baselines_folder=folder)
+    baselines.save(folder, Wired((run,), bit_by_bit=False).commission("mawar"))
+    wiring = Street(settings.privacy, settings.runs, bit_by_bit=False)
+
+    def orders() -> list[dict[str, object]]:
+        found = (box.status() or {}).get("orders")
+        return found if isinstance(found, list) else []
+
+    with running(App(settings, pins=Pins(factory=wiring.factory))):
+        await_that("an open gate", lambda: box.gates() == {"mawar": "open"}, within_s=40)
+        assert box.findings() <= {(None, "hub_unreachable"), (None, "privacy_no_switch")}
+        wiring.cut_run("mawar", at_m=20)
+        await_that("held", lambda: box.gates() == {"mawar": "held"}, within_s=5)
+        (order,) = await_that("a work order", orders, within_s=20)
+    assert ("mawar", "cable_open") not in box.findings(), "nobody answers any more"
+    with running(App(settings, pins=Pins(factory=wiring.factory))):
+        await_that(
+            "its finding again", lambda: ("mawar", "cable_open") in box.findings(), within_s=20
+        )
+        (after,) = orders()
+        assert after["order"] == order["order"]
+        assert after["bring"] == order["bring"]
+        assert "55 m of outdoor Cat5e cable" in str(after["bring"])
+        assert box.gates()["mawar"] != "open"
 
 
 # ---- ending ----

@@ -11,7 +11,20 @@ from pathlib import Path
 import pytest
 
 from edge_agent import box
-from edge_agent.box import Box, Watchdog, cpu_celsius, notify, under_voltage
+from edge_agent.box import (
+    Box,
+    Mount,
+    Watchdog,
+    block_device,
+    card_wear,
+    card_written_bytes,
+    cpu_celsius,
+    inodes_free_percent,
+    mount_of,
+    notify,
+    throttled,
+    under_voltage,
+)
 from edge_agent.clock import SystemClock
 from edge_agent.core.messages import BoxRead, ClockRead, Died, Event
 from edge_agent.simulate import SimulatedClock
@@ -117,6 +130,130 @@ def test_a_supply_alarm_that_makes_no_sense_is_unknown(tmp_path, text):
     assert under_voltage(tmp_path) is None
 
 
+# ---- slowed down ----
+
+
+@pytest.mark.parametrize(
+    ("bits", "slow"),
+    [
+        ("0\n", False),
+        ("2\n", True),
+        ("4\n", True),
+        ("8\n", True),
+        ("50005\n", True),
+        ("50000\n", False),  # since boot, but not now
+        ("1\n", False),  # under-voltage has a sensor of its own
+        ("throttled\n", None),
+        ("", None),
+    ],
+)
+def test_the_firmwares_word_on_throttling(tmp_path, bits, slow):
+    folder = tmp_path / "devices/platform/soc/soc:firmware"
+    folder.mkdir(parents=True)
+    (folder / "get_throttled").write_text(bits)
+    assert throttled(tmp_path) is slow
+    assert throttled(tmp_path / "nowhere") is None
+
+
+# ---- the card ----
+
+MOUNTS = """\
+/dev/mmcblk0p2 / ext4 rw,noatime 0 0
+proc /proc proc rw 0 0
+/dev/mmcblk0p3 /var/lib/edge-agent ext4 {options} 0 0
+/dev/sda1 /var/lib/edge-agent/my\\040disk ext4 rw 0 0
+tmpfs /run tmpfs rw,nosuid 0 0
+"""
+
+
+@pytest.mark.parametrize(
+    ("folder", "mount"),
+    [
+        ("/var/lib/edge-agent/journal", Mount("/dev/mmcblk0p3", read_only=True)),
+        ("/var/lib/edge-agent-2", Mount("/dev/mmcblk0p2", read_only=False)),
+        ("/var/lib/edge-agent/my disk/journal", Mount("/dev/sda1", read_only=False)),
+        ("/run/edge-agent", Mount("tmpfs", read_only=False)),
+    ],
+)
+def test_a_folder_is_found_on_its_file_system(tmp_path, folder, mount):
+    tree(tmp_path, mounts=MOUNTS.format(options="ro,relatime,errors=remount-ro"))
+    assert mount_of(folder, tmp_path) == mount
+
+
+def test_an_option_that_only_sounds_like_it_is_not_read_only(tmp_path):
+    tree(tmp_path, mounts=MOUNTS.format(options="rw,errors=remount-ro"))
+    found = mount_of("/var/lib/edge-agent", tmp_path)
+    assert found is not None
+    assert found.read_only is False
+
+
+def test_what_is_mounted_over_another_covers_it(tmp_path):
+    tree(tmp_path, mounts="/dev/a / ext4 rw 0 0\n/dev/b / ext4 ro 0 0\n")
+    assert mount_of("/x", tmp_path) == Mount("/dev/b", read_only=True)
+
+
+@pytest.mark.parametrize("text", [None, "", "nonsense\n", "a b c\n"])
+def test_mounts_that_cannot_be_read_say_nothing(tmp_path, text):
+    if text is not None:
+        tree(tmp_path, mounts=text)
+    assert mount_of("/x", tmp_path) is None
+
+
+def test_a_partition_leads_to_its_disk(tmp_path):
+    (tmp_path / "block/mmcblk0/mmcblk0p2").mkdir(parents=True)
+    (tmp_path / "block/sda/sda1").mkdir(parents=True)
+    assert block_device("/dev/mmcblk0p2", tmp_path) == "mmcblk0"
+    assert block_device("/dev/sda", tmp_path) == "sda"
+    assert block_device("/dev/root", tmp_path) is None
+    assert block_device("tmpfs", tmp_path) is None
+    assert block_device("/dev/sda1", tmp_path / "nowhere") is None
+
+
+@pytest.mark.parametrize(
+    ("life_time", "pre_eol", "wear"),
+    [
+        ("0x02 0x01\n", "0x01\n", (20, False)),
+        ("0x01 0x0b\n", "0x02\n", (110, True)),
+        ("0x00 0x00\n", "0x00\n", (None, None)),
+        ("0x09 0x00\n", "0x03\n", (90, True)),
+        ("worn\n", "yes\n", (None, None)),
+    ],
+)
+def test_an_emmc_tells_how_worn_it_is(tmp_path, life_time, pre_eol, wear):
+    folder = tmp_path / "block/mmcblk0/device"
+    folder.mkdir(parents=True)
+    (folder / "life_time").write_text(life_time)
+    (folder / "pre_eol_info").write_text(pre_eol)
+    assert card_wear("mmcblk0", tmp_path) == wear
+
+
+def test_an_sd_card_does_not_tell(tmp_path):
+    (tmp_path / "block/mmcblk0").mkdir(parents=True)
+    assert card_wear("mmcblk0", tmp_path) == (None, None)
+    assert card_wear(None, tmp_path) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("  4421 1204 350046 2520 9183 8041 291432 10211 0 9120 12731\n", 291432 * 512),
+        ("1 2 3\n", None),
+        ("a b c d e f g\n", None),
+        (None, None),
+    ],
+)
+def test_sectors_written_since_boot(tmp_path, text, written):
+    if text is not None:
+        tree(tmp_path, block__mmcblk0__stat=text)
+    assert card_written_bytes("mmcblk0", tmp_path) == written
+
+
+def test_inodes_of_this_machine_and_of_none(tmp_path):
+    share = inodes_free_percent(str(tmp_path))
+    assert share is None or 0 < share <= 100
+    assert inodes_free_percent(str(tmp_path / "nowhere")) is None
+
+
 def test_the_second_zone_counts_if_the_first_is_another_thing(tmp_path):
     tree(
         tmp_path,
@@ -135,7 +272,22 @@ def test_this_machine_is_read(tmp_path):
         class__thermal__thermal_zone0__type="cpu-thermal\n",
         class__thermal__thermal_zone0__temp="40000\n",
     )
-    with Box(str(tmp_path), post=mailbox.post, clock=SystemClock(), sysfs=tmp_path):
+    tree(
+        tmp_path,
+        proc__mounts=f"/dev/mmcblk0p2 {tmp_path} ext4 ro 0 0\n",
+        block__mmcblk0__stat="1 2 3 4 5 6 1000 8 9 10 11\n",
+        block__mmcblk0__mmcblk0p2__partition="2\n",
+        block__mmcblk0__device__life_time="0x0a 0x02\n",
+        block__mmcblk0__device__pre_eol_info="0x02\n",
+    )
+    box = Box(
+        str(tmp_path),
+        post=mailbox.post,
+        clock=SystemClock(),
+        sysfs=tmp_path,
+        proc=tmp_path / "proc",
+    )
+    with box:
         mailbox.wait_for(ClockRead)
         mailbox.wait_for(BoxRead)
     read = next(event for event in mailbox.events if isinstance(event, BoxRead))
@@ -147,6 +299,12 @@ def test_this_machine_is_read(tmp_path):
     stat = os.statvfs(tmp_path)
     assert read.disk_free_bytes is not None
     assert abs(read.disk_free_bytes - stat.f_bavail * stat.f_frsize) < 1_000_000_000
+    assert (read.read_only, read.throttled) == (True, None)
+    assert (read.card_written_bytes, read.card_worn_percent, read.card_ending) == (
+        512_000,
+        100,
+        True,
+    )
     assert read.agent_rss_bytes > 1_000_000
     assert read.uptime_s > 0
     assert min(read.net_sent_bytes, read.net_received_bytes) >= 0

@@ -11,7 +11,7 @@ import tomli
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from edge_agent import config
+from edge_agent import baselines, config
 from edge_agent.config import (
     ConfigError,
     SecretError,
@@ -21,7 +21,18 @@ from edge_agent.config import (
     read_secret,
     secret_path,
 )
-from edge_agent.core.settings import CameraKind, SecretRef, Settings, Settlement, SwitchKind
+from edge_agent.core.cable import Baseline
+from edge_agent.core.settings import (
+    CameraKind,
+    DigitalLoop,
+    Electrics,
+    LoopOpenPolicy,
+    MeasuredLoop,
+    SecretRef,
+    Settings,
+    Settlement,
+    SwitchKind,
+)
 
 EXAMPLE = Path(__file__).parents[1] / "docs" / "box.example.toml"
 SECRET = "hunter2-rahasia"
@@ -108,7 +119,9 @@ def test_the_example_is_sound_as_it_stands():
     assert result.settings.cameras[1].source == (
         "http://192.168.1.10/ISAPI/ContentMgmt/StreamingProxy/channels/201/picture"
     )
-    assert result.settings.runs[0].loop_pin == 5
+    assert result.settings.runs[0].loop == MeasuredLoop(channel=0)
+    assert result.settings.runs[0].gps == (-6.9831, 110.3886)
+    assert result.settings.runs[1].nvr_events
 
 
 def test_the_examples_other_lines_are_sound_too(tmp_path):
@@ -129,6 +142,13 @@ def test_the_examples_other_lines_are_sound_too(tmp_path):
     assert found.hub.order_key_file == str(tmp_path / "hub-orders.pem")
     assert found.hub.port == 8883
     assert found.cameras[2].kind is CameraKind.V4L2
+    run = found.runs[0]
+    assert run.loop == MeasuredLoop(channel=0)
+    assert (run.video_pin, run.alarm_pin, run.current_channel) == (20, 21, 0)
+    assert found.runs[1].interface == "eth1"
+    assert found.electrics == Electrics(
+        power_pin=26, door_channel=7, mains_pin=6, shutdown_pin=12, service_pin=18
+    )
 
 
 def test_a_short_file_gets_the_usual_values(tmp_path):
@@ -199,7 +219,7 @@ def test_without_a_switch_its_pins_are_free_for_others(tmp_path):
     text = SOUND.replace('"latching"', '"none"').replace("loop_pin = 5", "loop_pin = 17")
     found = load(write(tmp_path, text))
     assert found.privacy.switch is SwitchKind.NONE
-    assert found.runs[0].loop_pin == 17
+    assert found.runs[0].loop == DigitalLoop(pin=17)
 
 
 @pytest.mark.parametrize(
@@ -420,6 +440,74 @@ PLANTED = [
         "paths.status_socket",
         "107",
     ),
+    ("loop_pin = 5", "loop_pin = 5\nloop_channel = 0", "run[0].loop_pin", "both"),
+    ("loop_pin = 5", "loop_pin = 5\neol_ohm = 100", "run[0].eol_ohm", "loop_channel"),
+    ("loop_pin = 5", "loop_channel = 8", "run[0].loop_channel", "0 to 7"),
+    ("loop_pin = 5", "loop_channel = -1", "run[0].loop_channel", "0 to 7"),
+    ("loop_pin = 5", "loop_channel = true", "run[0].loop_channel", "0 to 7"),
+    ("loop_pin = 5", "loop_channel = 1.5", "run[0].loop_channel", "decimals"),
+    ("loop_pin = 5", "loop_channel = 0\neol_ohm = 4700", "run[0].eol_ohm", "47 to 1000"),
+    ("loop_pin = 5", "loop_channel = 0\neol_ohm = 1000", "run[0].eol_ohm", "counts as cut"),
+    (
+        "loop_pin = 5",
+        "loop_channel = 0\neol_ohm = 680\nrref_ohm = 680\ntamper_ohm = false",
+        "run[0].eol_ohm",
+        "counts or more",
+    ),
+    ("loop_pin = 5", "loop_channel = 0\nrref_ohm = 10", "run[0].rref_ohm", "100 to 1000"),
+    ("loop_pin = 5", "loop_channel = 0\ntamper_ohm = 20", "run[0].tamper_ohm", "not fitted"),
+    ("loop_pin = 5", "loop_channel = 0\ntamper_ohm = true", "run[0].tamper_ohm", "not fitted"),
+    (
+        'cable = "cat5e-outdoor"\nlength_m = 50\nloop_pin = 5',
+        'cable = "cat5e-poe"\nlength_m = 50\nloop_channel = 5',
+        "run[0].loop_channel",
+        "48 V",
+    ),
+    ("loop_pin = 5", 'loop_open_policy = "scene_strict"', "run[0].loop_open_policy", "the loop"),
+    (
+        "loop_pin = 5",
+        'loop_pin = 5\nloop_open_policy = "scene"',
+        "run[0].loop_open_policy",
+        "scene_strict",
+    ),
+    ("loop_pin = 5", "loop_pin = 5\nvideo_pin = 5", "run[0].video_pin", "run[0].loop_pin"),
+    ("loop_pin = 5", "video_pin = 20\nalarm_pin = 20", "run[0].alarm_pin", "run[0].video_pin"),
+    ("loop_pin = 5", "loop_channel = 0\nvideo_pin = 8", "run[0].video_pin", "first ADC"),
+    ("loop_pin = 5", "current_channel = 0\nvideo_pin = 7", "run[0].video_pin", "second ADC"),
+    ("loop_pin = 5", "loop_channel = 0\nvideo_pin = 25", "run[0].video_pin", "excitation_pin"),
+    ("loop_pin = 5", "current_channel = 9", "run[0].current_channel", "0 to 7"),
+    ("loop_pin = 5", "current_min_ma = 40", "run[0].current_min_ma", "current_channel"),
+    (
+        "loop_pin = 5",
+        "current_channel = 1\ncurrent_min_ma = 0",
+        "run[0].current_min_ma",
+        "full scale",
+    ),
+    (
+        'cable = "cat5e-outdoor"\nlength_m = 50\nloop_pin = 5',
+        'cable = "cat6-poe"\nlength_m = 50\ncurrent_channel = 5',
+        "run[0].current_channel",
+        "with PoE",
+    ),
+    ("loop_pin = 5", 'interface = "lo"', "run[0].interface", "not lo"),
+    ("loop_pin = 5", 'interface = "eth1; reboot"', "run[0].interface", "ip link"),
+    ("loop_pin = 5", "interface = 1", "run[0].interface", "interface"),
+    ("loop_pin = 5", "nvr_events = true", "run[0].nvr_events", "hikvision-nvr"),
+    ("loop_pin = 5", 'nvr_events = "yes"', "run[0].nvr_events", "true or false"),
+    ("loop_pin = 5", "gps = [6.98, 110.41]", "run[0].gps", "negative"),
+    ("loop_pin = 5", "gps = [110.41, -6.98]", "run[0].gps", "latitude first"),
+    ("loop_pin = 5", "gps = [0, 0]", "run[0].gps", "Indonesia"),
+    ("loop_pin = 5", 'gps = ["-6.98", "110.41"]', "run[0].gps", "no two numbers"),
+    ("loop_pin = 5", "gps = [-6.98]", "run[0].gps", "no two numbers"),
+    ("loop_pin = 5", "gps = 5", "run[0].gps", "no two numbers"),
+    ("loop_pin = 5", "gps = [nan, inf]", "run[0].gps", "no two numbers"),
+    ("[privacy]", '[sensors]\nadc = "mcp3202"\n[privacy]', "sensors.adc", "mcp3208"),
+    ("[privacy]", "[sensors]\nmains_pin = 28\n[privacy]", "sensors.mains_pin", "BCM"),
+    ("[privacy]", "[sensors]\npower_pin = 17\n[privacy]", "sensors.power_pin", "nc_pin"),
+    ("[privacy]", "[sensors]\nexcitation_pin = 22\n[privacy]", "sensors.excitation_pin", "lamp"),
+    ("[privacy]", "[sensors]\ndoor_channel = 8\n[privacy]", "sensors.door_channel", "0 to 7"),
+    ("[privacy]", "[sensors]\nservice = 18\n[privacy]", "sensors.service", "service_pin"),
+    ("[privacy]", "[paths]\nbaselines_folder = 3\n[privacy]", "paths.baselines_folder", "path"),
     ("[privacy]", "[journl]\n[privacy]", "journl", "did you mean journal?"),
     ("[privacy]", "[cameras]\n[privacy]", "cameras", "did you mean camera?"),
     ("[privacy]", '["a\\nb"]\n[privacy]', "'a\\nb'", "nothing here knows"),
@@ -468,6 +556,201 @@ def test_all_faults_are_named_at_once(tmp_path, picks):
         if text.count(old) == 1 and table not in {re.split(r"\W", known)[0] for known in places}:
             text, places = text.replace(old, new), places | {place}
     assert places <= set(faults(tmp_path, text))
+
+
+# ---- cables and what is wired ----
+
+WIRED = SOUND.replace("loop_pin = 5", "loop_channel = 0")
+SECOND = """[[run]]
+camera = "bridge"
+cable = "cat6-outdoor"
+length_m = 30
+"""
+
+
+def test_all_that_can_be_wired_arrives(tmp_path):
+    secret_file(tmp_path)
+    run = """loop_channel = 3
+rref_ohm = 220
+eol_ohm = 150.5
+tamper_ohm = false
+loop_open_policy = "scene_strict"
+video_pin = 20
+alarm_pin = 21
+current_channel = 3
+current_min_ma = 80
+interface = "enp3s0.10"
+nvr_events = true
+gps = [-6.98, 110.41]
+place = "tiang 3"
+[sensors]
+adc = "mcp3208"
+excitation_pin = 12
+power_pin = 26
+door_channel = 0
+mains_pin = 6
+shutdown_pin = 13
+service_pin = 18
+"""
+    text = SOUND.replace("loop_pin = 5", run).replace(
+        "rtsp://192.168.1.64/main",
+        'rtsp://192.168.1.64/Streaming/Channels/101"\nusername = "agent"\npassword_file = "camera.password',
+    )
+    found = load(write(tmp_path, text + '[paths]\nbaselines_folder = "b"\n'))
+    run_found = found.runs[0]
+    assert run_found.loop == MeasuredLoop(channel=3, rref_ohm=220, eol_ohm=150.5, tamper_ohm=None)
+    assert run_found.loop_open_policy is LoopOpenPolicy.SCENE_STRICT
+    assert (run_found.video_pin, run_found.alarm_pin) == (20, 21)
+    assert (run_found.current_channel, run_found.current_min_ma) == (3, 80)
+    assert (run_found.interface, run_found.nvr_events) == ("enp3s0.10", True)
+    assert (run_found.gps, run_found.place) == ((-6.98, 110.41), "tiang 3")
+    assert found.electrics == Electrics(
+        adc_bits=12,
+        excitation_pin=12,
+        power_pin=26,
+        door_channel=0,
+        mains_pin=6,
+        shutdown_pin=13,
+        service_pin=18,
+    )
+    assert found.baselines_folder == str(tmp_path / "b")
+
+
+def test_what_is_not_fitted_is_none(tmp_path):
+    found = load(write(tmp_path, SOUND.replace("loop_pin = 5", "")))
+    assert found.runs[0].loop is None
+    assert found.runs[0].loop_open_policy is LoopOpenPolicy.QUARANTINE
+    assert found.electrics == Electrics()
+    assert found.baselines_folder == "/var/lib/edge-agent/runs"
+
+
+def test_one_alarm_contact_serves_all_cameras_of_a_recorder(tmp_path):
+    text = WIRED.replace("loop_channel = 0", "alarm_pin = 21")
+    text = text.replace("[privacy]", SECOND + "alarm_pin = 21\n[privacy]")
+    assert [run.alarm_pin for run in load(write(tmp_path, text)).runs] == [21, 21]
+
+
+def test_two_loops_on_one_channel(tmp_path):
+    text = WIRED.replace("[privacy]", SECOND + "loop_channel = 0\n[privacy]")
+    fault = only_fault(tmp_path, text)
+    assert fault.where == "box.toml: run[1].loop_channel"
+    assert "channel 0 of the first ADC, which run[0].loop_channel uses already" in fault.found
+    assert "1 is free" in fault.remedy
+
+
+def test_the_door_and_a_current_on_one_channel(tmp_path):
+    text = SOUND.replace("loop_pin = 5", "loop_pin = 5\ncurrent_channel = 2")
+    fault = only_fault(
+        tmp_path, text.replace("[privacy]", "[sensors]\ndoor_channel = 2\n[privacy]")
+    )
+    assert fault.where == "box.toml: sensors.door_channel"
+
+
+def test_the_same_channel_of_two_adcs_is_two_channels(tmp_path):
+    text = WIRED.replace("loop_channel = 0", "loop_channel = 0\ncurrent_channel = 0")
+    assert load(write(tmp_path, text)).runs[0].current_channel == 0
+
+
+def test_one_interface_leads_to_one_camera(tmp_path):
+    text = SOUND.replace("loop_pin = 5", 'interface = "eth1"')
+    text = text.replace("[privacy]", SECOND + 'interface = "eth1"\n[privacy]')
+    fault = only_fault(tmp_path, text)
+    assert fault.where == "box.toml: run[1].interface"
+    assert "behind a switch" in fault.remedy
+
+
+def test_spi_pins_are_free_where_no_adc_is(tmp_path):
+    found = load(write(tmp_path, SOUND.replace("loop_pin = 5", "loop_pin = 5\nvideo_pin = 11")))
+    assert found.runs[0].video_pin == 11
+
+
+@pytest.mark.parametrize(
+    ("resistors", "adc"),
+    [
+        ("", "mcp3208"),
+        ("", "mcp3008"),
+        ("rref_ohm = 220\neol_ohm = 220\n", "mcp3208"),
+        ("eol_ohm = 147\n", "mcp3208"),
+        ("eol_ohm = 196\n", "mcp3208"),
+    ],
+)
+@pytest.mark.parametrize("length_m", [0.5, 20, 50, 70, 150, 500])
+def test_good_resistors_are_good_at_any_length(tmp_path, resistors, adc, length_m):
+    text = WIRED.replace("loop_channel = 0", f"loop_channel = 0\n{resistors}")
+    text = text.replace("length_m = 50", f"length_m = {length_m}")
+    found = load(write(tmp_path, f'{text}[sensors]\nadc = "{adc}"\n'))
+    assert isinstance(found.runs[0].loop, MeasuredLoop)
+
+
+def test_resistors_too_coarse_for_ten_bits_name_the_better_chip(tmp_path):
+    text = WIRED.replace("loop_channel = 0", "loop_channel = 0\nrref_ohm = 220\neol_ohm = 220")
+    fault = only_fault(tmp_path, text + '[sensors]\nadc = "mcp3008"\n')
+    assert fault.where == "box.toml: run[0].eol_ohm"
+    assert "MCP3208" in fault.remedy
+
+
+def test_events_need_a_login(tmp_path):
+    text = SOUND.replace("rtsp://192.168.1.64/main", "rtsp://192.168.1.64/Streaming/Channels/101")
+    fault = only_fault(tmp_path, text.replace("loop_pin = 5", "nvr_events = true"))
+    assert "known users only" in fault.remedy
+
+
+def test_the_faults_of_the_last_section_of_the_story_are_named_at_once(tmp_path):
+    """Two devices on one pin, a loop on a PoE run, an unknown cable, lengths that cannot be, an EOL nobody can measure."""
+    cameras = "".join(
+        f'[[camera]]\nid = "c{n}"\nkind = "rtsp"\nurl = "rtsp://10.0.0.{n}/"\n' for n in range(1, 6)
+    )
+    runs = "".join(
+        f'[[run]]\ncamera = "c{n}"\ncable = "{cable}"\nlength_m = {length}\n{extra}\n'
+        for n, (cable, length, extra) in enumerate(
+            [
+                ("cat5e-outdoor", 20, "loop_pin = 17"),
+                ("cat5e-poe", 20, "loop_channel = 1"),
+                ("string", 20, ""),
+                ("rg59", 0, ""),
+                ("cat6-outdoor", 501, "loop_channel = 2\neol_ohm = 999"),
+            ],
+            start=1,
+        )
+    )
+    found = faults(tmp_path, SOUND.replace("[privacy]", cameras + runs + "[privacy]"))
+    assert set(found) == {
+        "run[1].loop_pin",
+        "run[2].loop_channel",
+        "run[3].cable",
+        "run[4].length_m",
+        "run[5].length_m",
+        "run[5].eol_ohm",
+    }
+
+
+def test_a_loop_without_a_baseline_is_a_note_and_no_fault(tmp_path, capsys):
+    path = write(tmp_path, WIRED + '[paths]\nbaselines_folder = "runs"\n')
+    assert main_check([path]) == 0
+    assert "note:    the loop of gate was never commissioned" in capsys.readouterr().out
+    baselines.save(
+        tmp_path / "runs",
+        Baseline(
+            camera="gate",
+            cable="cat5e-outdoor",
+            length_m=50.0,
+            r_zero_ohm=9.4,
+            r_plug_ohm=109.4,
+            r_base_ohm=118.8,
+            rref_ohm=150.0,
+            bits=12,
+            eol_ohm=100.0,
+            tamper_ohm=100.0,
+            wall_s=0.0,
+            trusted=False,
+            owner="HS",
+        ),
+    )
+    assert main_check([path]) == 0
+    assert "note:" not in capsys.readouterr().out
+    path = write(tmp_path, (WIRED + '[paths]\nbaselines_folder = "runs"\n').replace("50", "80"))
+    assert main_check([path]) == 0
+    assert "box.toml now says 80 m" in capsys.readouterr().out
 
 
 # ---- TLS and secrets ----
@@ -705,6 +988,27 @@ NAMES = sorted(
             "folder",
         ),
         *(
+            "sensors",
+            "gps",
+            "loop_channel",
+            "rref_ohm",
+            "eol_ohm",
+            "tamper_ohm",
+            "loop_open_policy",
+            "video_pin",
+            "alarm_pin",
+        ),
+        *(
+            "current_channel",
+            "current_min_ma",
+            "interface",
+            "nvr_events",
+            "adc",
+            "excitation_pin",
+            "door_channel",
+            "baselines_folder",
+        ),
+        *(
             "quota_mb",
             "ca_file",
             "certificate_file",
@@ -728,6 +1032,12 @@ WORTHY = st.sampled_from(
         "dahua",
         "rg59",
         "cat5e-poe",
+        "cat5e-outdoor",
+        "mcp3008",
+        "scene_strict",
+        "eth1",
+        100,
+        47,
         "127.0.0.1",
         ".",
     ]
@@ -796,7 +1106,9 @@ def test_a_sound_file_with_one_value_changed_never_crashes_and_says_where(data):
 
 def test_the_document_lists_every_key_of_every_table():
     """What the reader knows is what it names when it meets a key that it does not know."""
-    tables = ("identity", "hub", "camera", "run", "privacy", "journal", "health", "paths")
+    tables = (
+        *("identity", "hub", "camera", "run", "privacy", "sensors", "journal", "health", "paths"),
+    )
     document: dict[str, object] = {name: {"zzz": 1} for name in tables}
     document |= {"camera": [{"zzz": 1}], "run": [{"zzz": 1}]}
     with pytest.raises(ConfigError) as caught:

@@ -8,25 +8,36 @@ import subprocess
 import sys
 import threading
 import types
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from gpiozero import BadPinFactory, GPIOPinInUse
+from gpiozero import BadPinFactory, DigitalInputDevice, GPIOPinInUse
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.clock import SystemClock
-from edge_agent.core.messages import Died, Event, Lamp, LoopRead, SwitchRead
-from edge_agent.core.settings import Privacy, Run, SwitchKind
+from edge_agent.core.messages import (
+    Died,
+    Event,
+    Lamp,
+    Line,
+    LineRead,
+    LoopMeasured,
+    LoopRead,
+    SwitchRead,
+)
+from edge_agent.core.settings import DigitalLoop, Electrics, MeasuredLoop, Privacy, Run, SwitchKind
 from edge_agent.sensors import Sensors, edges_alive, lit
 from edge_agent.shutter import Shutter
 from edge_agent.simulate import SimulatedClock, Street
+from tests.support.mailbox import Mailbox
 
 CLOCK = SystemClock()
 PRIVACY = Privacy(switch=SwitchKind.LATCHING)
 RUNS = (
-    Run(camera="gate", cable="cat5e-outdoor", length_m=50, loop_pin=5),
+    Run(camera="gate", cable="cat5e-outdoor", length_m=50, loop=DigitalLoop(pin=5)),
     Run(camera="bridge", cable="rg59", length_m=20),
 )
 
@@ -50,6 +61,7 @@ class Bench:
         return Sensors(
             self.privacy,
             self.runs,
+            Electrics(),
             factory=factory,
             why_no_factory=why,
             shutter=self.shutter,
@@ -147,10 +159,10 @@ def test_a_press_between_count_and_levels_voids_the_reading(bench):
     nc, no = bench.sensors._switch
 
     class Late:
-        def closed(self, at: float) -> bool | None:
+        def on(self, at: float) -> bool | None:
             bench.shutter.press()
-            closed: bool | None = no.closed(at)
-            return closed
+            on: bool | None = no.on(at)
+            return on
 
         why = ""
 
@@ -170,34 +182,52 @@ def test_holding_the_switch_presses_once(bench):
     assert bench.shutter.presses == presses
 
 
-@pytest.mark.parametrize(
-    ("pressed", "cut", "short", "live"),
-    [
-        (False, (), None, True),
-        (False, ("nc",), None, False),
-        (False, ("nc", "no"), None, False),
-        (False, ("no",), None, True),  # latent: found at the next press
-        (False, (), "nc", True),  # latent
-        (False, (), "no", False),
-        (True, (), None, False),
-        (True, ("nc",), None, False),
-        (True, ("no",), None, False),
-        (True, ("nc", "no"), None, False),
-        (True, (), "nc", False),
-        (True, (), "no", False),
-    ],
-)
-def test_every_single_wire_fault_ends_as_the_truth_table_says(bench, pressed, cut, short, live):
+# The table of docs/wiring.md: what the two contacts say, by the fault of their wires and the switch's position.
+LIVE, PRIVATE = (True, False), (False, True)
+BOTH_OPEN, BOTH_CLOSED = (False, False), (True, True)
+WIRES = {
+    "none": (LIVE, PRIVATE),
+    "NC wire cut": (BOTH_OPEN, PRIVATE),
+    "plug pulled": (BOTH_OPEN, BOTH_OPEN),
+    "NC pair shorted": (LIVE, BOTH_CLOSED),  # latent: found at the next press
+    "NO wire cut": (LIVE, BOTH_OPEN),  # latent
+    "NO pair shorted": (BOTH_CLOSED, PRIVATE),
+    "all crushed together": (BOTH_CLOSED, BOTH_CLOSED),
+    # The only one that two contacts cannot tell: hence the keyed plug and the press test after each installation.
+    "NC and NO swapped": (PRIVATE, LIVE),
+}
+
+
+@pytest.mark.parametrize("fault", WIRES)
+@pytest.mark.parametrize("pressed", [False, True])
+def test_every_single_wire_fault_ends_as_the_truth_table_says(bench, fault, pressed):
     bench.round()
     if pressed:
         bench.street.press()
-    if cut:
-        bench.street.cut_switch_wire(*cut)
-    if short:
-        bench.street.short_switch_wire(short)
+    match fault:
+        case "NC wire cut":
+            bench.street.cut_switch_wire("nc")
+        case "plug pulled":
+            bench.street.cut_switch_wire()
+        case "NC pair shorted":
+            bench.street.short_switch_wire("nc")
+        case "NO wire cut":
+            bench.street.cut_switch_wire("no")
+        case "NO pair shorted":
+            bench.street.short_switch_wire("no")
+        case "all crushed together":
+            bench.street.short_switch_wire("nc")
+            bench.street.short_switch_wire("no")
+        case "NC and NO swapped":
+            bench.street.swap_switch_wires()
+        case _:
+            pass
     bench.round()
-    assert bench.is_live() is live
-    assert (bench.shutter.presses > 0) is not live
+    told = bench.switch()
+    expected = WIRES[fault][pressed]
+    assert (told.nc_closed, told.no_closed) == expected
+    # Whatever was pressed, or is not live now, closed the shutter.
+    assert (bench.shutter.presses > 0) is (pressed or expected != LIVE)
 
 
 @given(
@@ -270,6 +300,15 @@ def test_a_pin_that_cannot_be_opened_is_private_and_says_why(bench, trouble, wor
     assert bench.shutter.presses == 1
 
 
+def test_who_holds_a_busy_pin_is_named_if_the_kernel_tells(bench):
+    bench.street.break_pin(17, RuntimeError("GPIO busy"), owner="gpio-fan")
+    bench.street.break_pin(27, RuntimeError("GPIO busy"))
+    bench.round()
+    nc, no = bench.switch().why.split("; ")
+    assert 'another program holds this pin (it calls itself "gpio-fan"): stop it' in nc
+    assert "gpioinfo shows which" in no
+
+
 def test_a_pin_is_tried_again_after_half_a_minute_not_before(bench):
     bench.street.break_pin(17, RuntimeError("GPIO busy"))
     bench.round()
@@ -328,9 +367,9 @@ def test_a_loop_is_told_on_change_and_each_five_seconds(bench):
     assert bench.loop() == LoopRead(camera="gate", closed=True)
     told = [event for _ in range(100) for event in bench.round() if isinstance(event, LoopRead)]
     assert len(told) in {1, 2}
-    bench.street.open_loop("gate")
+    bench.street.cut_run("gate")
     assert LoopRead(camera="gate", closed=False) in bench.round()
-    bench.street.close_loop("gate")
+    bench.street.mend_run("gate")
     assert LoopRead(camera="gate", closed=True) in bench.round()
     assert bench.shutter.presses == 0
 
@@ -429,30 +468,11 @@ def test_a_box_without_lamps_needs_none():
 # ---- the thread ----
 
 
-class Mailbox:
-    """Where the thread posts; the test waits for what it wants."""
-
-    def __init__(self) -> None:
-        self._come = threading.Condition()
-        self.events: list[Event] = []
-
-    def post(self, event: Event) -> None:
-        with self._come:
-            self.events.append(event)
-            self._come.notify_all()
-
-    def wait_for(self, wanted, timeout: float = 5.0) -> Event:
-        with self._come:
-            assert self._come.wait_for(
-                lambda: any(wanted(event) for event in self.events), timeout
-            ), self.events
-            return next(event for event in self.events if wanted(event))
-
-
 def running(street: Street, mailbox: Mailbox, shutter: Shutter, edges_alive=edges_alive) -> Sensors:
     return Sensors(
         PRIVACY,
         RUNS,
+        Electrics(),
         factory=street.factory,
         why_no_factory="",
         shutter=shutter,
@@ -480,6 +500,115 @@ def test_the_thread_tells_a_press_within_a_tenth_of_a_second_and_darkens_the_lam
         assert street.lamps()[0]
     assert street.lamps() == (False, False)
     assert not sensors._thread.is_alive()
+
+
+WIRED = (
+    *RUNS,
+    Run(
+        camera="pole",
+        cable="cat5e-outdoor",
+        length_m=30,
+        loop=MeasuredLoop(channel=1),
+        current_channel=3,
+        video_pin=20,
+    ),
+)
+BOARD = Electrics(power_pin=12, door_channel=7)
+
+
+def of(line: Line, camera: str | None) -> Callable[[Event], bool]:
+    return lambda event: (
+        isinstance(event, LineRead) and (event.line, event.camera) == (line, camera)
+    )
+
+
+def all_of_it(street: Street, mailbox: Mailbox, shutter: Shutter) -> Sensors:
+    return Sensors(
+        PRIVACY,
+        WIRED,
+        BOARD,
+        factory=street.factory,
+        why_no_factory="",
+        shutter=shutter,
+        post=mailbox.post,
+        clock=CLOCK,
+    )
+
+
+def test_all_that_is_wired_is_told_and_let_go_at_the_end():
+    street, mailbox = Street(PRIVACY, WIRED, BOARD, bit_by_bit=False), Mailbox()
+    with all_of_it(street, mailbox, Shutter()) as sensors:
+        mailbox.wait_for(is_live)
+        mailbox.wait_for(lambda event: event == LoopRead(camera="gate", closed=True))
+        told = mailbox.wait_for(lambda event: isinstance(event, LoopMeasured))
+        assert isinstance(told, LoopMeasured)
+        assert told.ohm == pytest.approx(9.4 + 100 + 30 * 0.1876, abs=0.2)
+        for line, camera in (
+            (Line.VIDEO, "pole"),
+            (Line.POWER, None),
+            (Line.CURRENT, "pole"),
+            (Line.DOOR, None),
+        ):
+            read = mailbox.wait_for(of(line, camera))
+            assert isinstance(read, LineRead)
+            assert read.why == ""
+    assert not sensors._thread.is_alive()
+    assert not sensors._board._thread.is_alive()
+    with DigitalInputDevice(20, pin_factory=street.factory):
+        pass  # it was given back
+
+
+def test_a_transfer_that_never_returns_stops_the_progress_but_not_the_look_at_the_switch():
+    street, mailbox, shutter = Street(PRIVACY, WIRED, BOARD), Mailbox(), Shutter()
+    hangs, go_on = threading.Event(), threading.Event()
+
+    def hang() -> float:
+        hangs.set()
+        go_on.wait(30)
+        return 0.0
+
+    street.board.now, street.board.hum = hang, 1.0
+    with all_of_it(street, mailbox, shutter) as sensors:
+        assert hangs.wait(20)
+        mailbox.wait_for(is_live, count=2)
+        stuck_at = sensors.progress()
+        street.press()
+        mailbox.wait_for(lambda event: isinstance(event, SwitchRead) and event.no_closed is True)
+        assert sensors.progress() == stuck_at, "the watchdog would not see that the board hangs"
+        go_on.set()
+
+
+def test_a_callback_that_raises_ends_the_librarys_thread_and_the_process_closed():
+    """lgpio calls back from one thread, and an exception there ends it for good, without a word."""
+    street, mailbox = Street(PRIVACY, RUNS), Mailbox()
+    raised: list[Exception] = []
+
+    class Brittle(Shutter):
+        def press(self) -> int:
+            if threading.current_thread() is library:
+                msg = "in a callback"
+                raise ZeroDivisionError(msg)
+            return super().press()
+
+    def edges() -> None:
+        try:
+            street.press()
+        except ZeroDivisionError as error:
+            raised.append(error)
+
+    shutter, library = Brittle(), threading.Thread(target=edges)
+
+    def alive() -> bool:
+        return library.ident is None or library.is_alive()
+
+    with running(street, mailbox, shutter, edges_alive=alive):
+        mailbox.wait_for(is_live)
+        shutter.open_for(frozenset({"gate"}), press=shutter.presses)
+        library.start()
+        died = mailbox.wait_for(lambda event: isinstance(event, Died))
+        assert raised
+        assert not shutter.allows("gate")
+    assert died == Died(part="gpio edges", detail="the pin library's edge thread has ended")
 
 
 def test_once_nobody_looks_at_the_switch_nothing_may_leave():
@@ -538,8 +667,8 @@ def test_a_storm_of_edges_does_not_eat_the_processor():
         mailbox.wait_for(is_live)
         began, first = CLOCK.now(), rounds
         while CLOCK.now() - began < 0.3:
-            street.open_loop("gate")
-            street.close_loop("gate")
+            street.cut_run("gate")
+            street.mend_run("gate")
         assert rounds - first < 0.3 / 0.01 * 2
         assert sensors.progress() > 0
 
@@ -593,13 +722,26 @@ def gpiochip_open(chip):
     return chip
 def gpiochip_close(handle): return 0
 def gpio_get_chip_info(handle): return [0, 54, "gpiochip", LABELS[handle]]
-def gpio_claim_input(handle, gpio, flags=0): _modes[gpio] = flags
+def gpio_get_line_info(handle, gpio):
+    # As on boards whose device tree names the header's lines after a Pi's; they lie elsewhere on the chip.
+    name = f"GPIO{gpio - 20}" if "named" in LABELS[handle] and gpio >= 22 else ""
+    return [0, gpio, 0, name, "gpio-fan" if gpio == OWNED else ""]
+OWNED = {{owned}}
+def _free(gpio):
+    if gpio == OWNED: raise error("'GPIO busy'")
+def spi_open(port, device, baud, flags):
+    if not {{spi}}: raise error("'can not open SPI device'")
+    return device
+def spi_xfer(handle, data): return 3, bytes([0, *divmod(1810 + 100 * handle, 256)])
+def spi_close(handle): return 0
+def gpio_claim_input(handle, gpio, flags=0): _free(gpio); _modes[gpio] = flags
 gpio_claim_output = gpio_claim_input
-def gpio_claim_alert(handle, gpio, edges, flags=0): _modes[gpio] = flags
+def gpio_claim_alert(handle, gpio, edges, flags=0): _free(gpio); _modes[gpio] = flags
 def gpio_free(handle, gpio): _modes.pop(gpio, None)
 def gpio_get_mode(handle, gpio): return _modes.get(gpio, 0)
 def gpio_set_debounce_micros(handle, gpio, micros): return 0
-def gpio_read(handle, gpio): return 0
+def gpio_read(handle, gpio): return gpio == HIGH
+HIGH = {{high}}
 class callback:
     def __init__(self, handle, gpio, edge=0, func=None): pass
     def cancel(self): pass
@@ -607,7 +749,15 @@ class callback:
 
 
 def driver(
-    tmp_path: Path, labels: dict[int, str], *, lgpio: str | None = FAKE_LGPIO, **env: str
+    tmp_path: Path,
+    labels: dict[int, str],
+    *,
+    lgpio: str | None = FAKE_LGPIO,
+    script: str = SCRIPT,
+    owned: int | None = None,
+    high: int | None = None,
+    spi: bool = False,
+    **env: str,
 ) -> list[str]:
     """What `real_factory` says in a process that has these chips; *lgpio* None = the real library."""
     devices = tmp_path / "dev"
@@ -617,10 +767,12 @@ def driver(
     path = [str(Path(__file__).parents[1])]
     if lgpio is not None:
         (tmp_path / "fake").mkdir()
-        (tmp_path / "fake" / "lgpio.py").write_text(lgpio.replace("{{labels}}", repr(labels)))
+        for mark, value in (("labels", labels), ("owned", owned), ("high", high), ("spi", spi)):
+            lgpio = lgpio.replace("{{" + mark + "}}", repr(value))
+        (tmp_path / "fake" / "lgpio.py").write_text(lgpio)
         path.insert(0, str(tmp_path / "fake"))
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(devices)],
+        [sys.executable, "-c", script, str(devices)],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(path), **env},
         capture_output=True,
@@ -675,6 +827,108 @@ def test_the_real_library_with_a_chip_that_cannot_be_opened(tmp_path):
     assert "gpiochip250 (" in line or "not installed" in line
 
 
-def test_the_real_library_without_a_folder_to_write_to(tmp_path):
-    (line,) = driver(tmp_path, {0: ""}, lgpio=None, LG_WD="/proc")
-    assert "LG_WD" in line or "not installed" in line
+WHERE = """
+import os, pathlib, sys
+from edge_agent.sensors import real_factory
+_, why = real_factory(pathlib.Path(sys.argv[1]))
+print(os.getcwd(), os.environ.get("LG_WD", ""), why, sep="|")
+print(*os.listdir("."))
+print(*os.listdir(os.environ["LG_WD"]))
+"""
+
+
+@pytest.mark.parametrize("folder", ["", "/proc", "/nowhere", "here"])
+def test_the_real_library_gets_a_folder_it_can_write_to_and_the_process_stays_where_it_is(
+    tmp_path, folder
+):
+    pytest.importorskip("lgpio")
+    there, made = tmp_path / "there", tmp_path / "made"
+    there.mkdir()
+    made.mkdir()
+    told, here, pipes = driver(
+        tmp_path,
+        {250: ""},
+        lgpio=None,
+        script=WHERE,
+        TMPDIR=str(made),
+        LG_WD=str(there) if folder == "here" else folder,
+        RUNTIME_DIRECTORY="",
+    )
+    cwd, chosen, why = told.split("|")
+    assert cwd == str(tmp_path)
+    assert "gpiochip250 (" in why
+    assert ".lgd-nfy" not in here
+    assert ".lgd-nfy" in pipes
+    assert Path(chosen).parent == made if folder != "here" else Path(chosen) == there
+    assert not list(made.iterdir()), "its private folder outlives it"
+
+
+def test_the_units_runtime_folder_is_taken_before_a_private_one(tmp_path):
+    pytest.importorskip("lgpio")
+    runtime = tmp_path / "run"
+    runtime.mkdir()
+    told, *_ = driver(
+        tmp_path,
+        {250: ""},
+        lgpio=None,
+        script=WHERE,
+        LG_WD="",
+        RUNTIME_DIRECTORY=f"{runtime}:/run/other",
+    )
+    assert told.split("|")[1] == str(runtime)
+
+
+def test_another_board_is_known_by_the_names_of_its_lines(tmp_path):
+    """GPIO17 is line 37 there; line 17 is something else."""
+    labels = {0: "r-pinctrl", 1: "named-pinctrl"}
+    assert driver(tmp_path, labels, high=37) == ["HeaderFactory|", "chip 1 closed False"]
+
+
+def test_a_pi_is_taken_before_a_board_with_names(tmp_path):
+    labels = {0: "named-pinctrl", 1: "pinctrl-rp1"}
+    assert driver(tmp_path, labels) == ["HeaderFactory|", "chip 1 closed True"]
+
+
+BUSY = """
+import pathlib, sys
+from edge_agent.sensors import real_factory
+from edge_agent.sensors.adc import Chip, Unreadable
+from edge_agent.sensors.pins import Input
+factory, why = real_factory(pathlib.Path(sys.argv[1]))
+pin = Input(17, factory, why)
+print(pin.on(0.0), pin.why)
+try:
+    Chip(0, 12, factory, why).counts(0)
+except Unreadable as reason:
+    print(reason)
+"""
+
+
+@pytest.mark.parametrize(("label", "line"), [("pinctrl-rp1", 17), ("named-pinctrl", 37)])
+def test_who_holds_a_pin_is_named_as_the_kernel_knows_it(tmp_path, label, line):
+    said, _ = driver(tmp_path, {0: label}, script=BUSY, owned=line)
+    assert said.startswith("None GPIO17: another program holds this pin")
+    assert 'it calls itself "gpio-fan"' in said
+
+
+SPI = """
+import pathlib, sys
+from edge_agent.sensors import real_factory
+from edge_agent.sensors.adc import Chip
+factory, why = real_factory(pathlib.Path(sys.argv[1]))
+first, second = Chip(0, 12, factory, why), Chip(1, 12, factory, why)
+print(first.counts(0), first.counts(5), second.counts(0))
+first.close()
+print(second.counts(1), first.counts(0))
+"""
+
+
+def test_both_chips_are_read_over_hardware_spi(tmp_path):
+    said = driver(tmp_path, {0: "pinctrl-rp1"}, script=SPI, spi=True)
+    assert said == ["1810 1810 1910", "1910 1810"]
+
+
+def test_without_an_spi_port_nothing_is_bit_banged_in_its_stead(tmp_path):
+    said = driver(tmp_path, {0: "pinctrl-bcm2711"}, script=BUSY, owned=17)[1]
+    assert said.startswith("ADC 1 (SPI 0.0): the SPI port cannot be opened: set dtparam=spi=on")
+    assert "can not open SPI device" in said

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 from gpiozero import LED, DigitalInputDevice
 
-from edge_agent.core.settings import Privacy, Run, SwitchKind
+from edge_agent.core.settings import DigitalLoop, Privacy, Run, SwitchKind
 from edge_agent.simulate import Street
 
 PRIVACY = Privacy(switch=SwitchKind.LATCHING)
 RUNS = (
-    Run(camera="gate", cable="cat5e-outdoor", length_m=50, loop_pin=5),
+    Run(camera="gate", cable="cat5e-outdoor", length_m=50, loop=DigitalLoop(pin=5)),
     Run(camera="bridge", cable="rg59", length_m=20),
 )
 
@@ -89,12 +89,15 @@ def test_a_crushed_wire_reads_closed_in_the_live_position(street, closed):
 
 def test_a_loop_opens_and_closes(street, closed):
     assert closed(5) == (True,)
-    street.open_loop("gate")
+    street.cut_run("gate")
     assert closed(5) == (False,)
-    street.close_loop("gate")
+    street.mend_run("gate")
     assert closed(5) == (True,)
+    street.cut_run("bridge")  # no loop is fitted: nothing to see there
     with pytest.raises(KeyError):
-        street.open_loop("bridge")  # no loop is fitted
+        street.short_run("bridge", at_m=5)
+    with pytest.raises(KeyError):
+        street.cut_run("nobody")
 
 
 def test_the_lamps_are_seen_when_driven_and_dark_otherwise(street):

@@ -77,6 +77,15 @@ FINDING = {
     "id": "Kabel putus.",
     "en": "The cable is cut.",
 }
+ORDER = {
+    "order": "aaaaaaaa-100-1",
+    "cause": "cable_cut",
+    "cameras": ["gang-mawar"],
+    "open_s": 65.0,
+    "id": "kabel putus atau tercabut",
+    "en": "cable cut or unplugged",
+    "bring": {"id": ["55 m kabel", "tangga"], "en": ["55 m of cable", "a ladder"]},
+}
 ILL = WELL | {"findings": [FINDING]}
 
 
@@ -383,6 +392,26 @@ def test_a_person_sees_each_camera_the_journal_and_the_uplink():
     assert "SIMULATED" not in text
 
 
+def test_an_open_work_order_says_what_broke_since_when_and_what_to_bring():
+    text = shown(WELL | {"orders": [ORDER]})
+    for words in (
+        "work order aaaaaaaa-100-1: gang-mawar",
+        "cable cut or unplugged, open for 65 s",
+        "bring: 55 m of cable, a ladder",
+    ):
+        assert words in text
+    text = shown(WELL | {"orders": [ORDER]}, language="id")
+    assert "kabel putus atau tercabut" in text
+    assert "bawa: 55 m kabel, tangga" in text
+    evil = ORDER | {"order": "\x1b[2J", "cameras": ["\x1b]0;x\x07"], "bring": {"en": ["\x1b[0m"]}}
+    assert "\x1b" not in shown(WELL | {"orders": [evil]})
+
+
+def test_the_state_of_each_cable_stands_beside_its_camera():
+    assert "normal" in shown(WELL)
+    assert "high resistance" in shown(WELL | {"cameras": [{"cable": "high resistance"}]})
+
+
 def test_what_matters_most_stands_on_top():
     private: dict[str, object] = {"on": True, "since_s": 30.0, "fault": None}
     text = shown(
@@ -411,14 +440,16 @@ JSON = st.recursive(
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(
-            st.sampled_from([*WELL, "id", "gate", "since_s", "durable"]), inner, max_size=5
+            st.sampled_from([*WELL, "id", "gate", "since_s", "durable", "cameras", "bring", "en"]),
+            inner,
+            max_size=5,
         )
     ),
     max_leaves=15,
 )
 
 
-@given(st.dictionaries(st.sampled_from([*WELL]), JSON))
+@given(st.dictionaries(st.sampled_from([*WELL, "orders"]), JSON))
 def test_an_agent_of_any_version_can_be_shown(status):
     assert shown(status)
 

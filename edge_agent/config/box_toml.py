@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
+from edge_agent import baselines
 from edge_agent.config.faults import PRINTABLE, Notes, show
 from edge_agent.config.files import Trouble
-from edge_agent.config.table import LAMP_PIN_LOWEST, PIN_HIGHEST, PINS_TAKEN, Table
+from edge_agent.config.table import Table
+from edge_agent.config.wiring import check_wiring, read_electrics, read_run
 from edge_agent.core.settings import (
-    CABLES,
     CAMERA_ID,
     Camera,
     CameraKind,
@@ -26,19 +27,18 @@ from edge_agent.core.settings import (
     Hub,
     Identity,
     Journal,
+    MeasuredLoop,
     Privacy,
-    Run,
     SecretRef,
     Settings,
     Settlement,
-    SparePair,
     SwitchKind,
     Tls,
     is_loopback,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 _MB: Final = 1_000_000
 _CAMERAS_MAX: Final = 32  # the capture worker's memory limit is reckoned for no more
@@ -97,14 +97,21 @@ _DEFAULTS: Final = Settings(
 def read_document(document: Table, notes: Notes) -> Settings:
     """The settings of a whole file; to be thrown away if *notes* holds a fault afterwards."""
     paths = document.table("paths", required=False)
+    sensors = document.table("sensors", required=False)
     settings = Settings(
         identity=_identity(document.table("identity", required=True)),
         hub=_hub(document.table("hub", required=True)),
         cameras=tuple(_camera(table) for table in document.tables("camera")),
-        runs=tuple(_run(table) for table in document.tables("run")),
+        runs=tuple(read_run(table) for table in document.tables("run")),
         privacy=_privacy(document.table("privacy", required=True)),
         journal=_journal(document.table("journal", required=False)),
         health=_health(document.table("health", required=False)),
+        electrics=read_electrics(sensors),
+        baselines_folder=paths.path_to(
+            "baselines_folder",
+            what="the folder of the commissioned baselines",
+            default=_DEFAULTS.baselines_folder,
+        ),
         views_folder=paths.path_to(
             "views_folder",
             what="the folder of the commissioned views",
@@ -116,7 +123,7 @@ def read_document(document: Table, notes: Notes) -> Settings:
     document.close()
     _check_cameras(settings, notes)
     _check_runs(settings, notes)
-    _check_pins(settings, notes)
+    check_wiring(settings, notes, excitation_given=sensors.has("excitation_pin"))
     return settings
 
 
@@ -440,52 +447,6 @@ def _login(table: Table, kind: CameraKind | None) -> tuple[str | None, SecretRef
     return username or None, password
 
 
-def _run(table: Table) -> Run:
-    camera = table.text(
-        "camera",
-        _TOPIC_LEVEL,
-        allowed="the id of a [[camera]]",
-        remedy="which camera this run goes to",
-    )
-    cable = table.choice("cable", tuple(CABLES), why="what must be bought if it breaks")
-    length_m = table.number(
-        "length_m",
-        0.5,
-        500,
-        unit="metres",
-        why="measure the run: it is what the technician must bring",
-    )
-    place = table.text(
-        "place",
-        PRINTABLE,
-        allowed="text of 1 to 120 characters",
-        remedy="where the camera hangs: pole, address",
-        default="",
-    )
-    loop_pin = table.pin("loop_pin", what="the loop")
-    if cable is not None and table.has("loop_pin"):
-        _check_loop_cable(table, cable)
-    table.close()
-    return Run(camera=camera, cable=cable or "", length_m=length_m, place=place, loop_pin=loop_pin)
-
-
-def _check_loop_cable(table: Table, cable: str) -> None:
-    if CABLES[cable] is SparePair.POE:
-        table.fault(
-            "loop_pin",
-            found=f'a loop on cable = "{cable}"',
-            allowed="no loop on a run with Power over Ethernet",
-            remedy="delete loop_pin: a PoE source may put 48 V on any pair, also on those that look free, and would destroy the box",
-        )
-    elif CABLES[cable] is SparePair.NONE:
-        table.fault(
-            "loop_pin",
-            found=f'a loop on cable = "{cable}"',
-            allowed="a cable with a pair to spare",
-            remedy='delete loop_pin, or lay a two-core wire beside it and write cable = "rg59-pair"',
-        )
-
-
 def _privacy(table: Table) -> Privacy:
     kinds = [kind.value for kind in SwitchKind]
     switch = table.choice(
@@ -628,39 +589,6 @@ def _check_runs(settings: Settings, notes: Notes) -> None:
         first.setdefault(run.camera, index)
 
 
-def _check_pins(settings: Settings, notes: Notes) -> None:
-    privacy = settings.privacy
-    contacts = (("privacy.nc_pin", privacy.nc_pin), ("privacy.no_pin", privacy.no_pin))
-    used: list[tuple[str, int | None]] = [
-        *(contacts if privacy.switch is SwitchKind.LATCHING else ()),
-        ("privacy.lamp_private_pin", privacy.lamp_private_pin),
-        ("privacy.lamp_live_pin", privacy.lamp_live_pin),
-        *((f"run[{index}].loop_pin", run.loop_pin) for index, run in enumerate(settings.runs)),
-    ]
-    owner: dict[int, str] = {}
-    for path, pin in used:
-        if pin is None:
-            continue
-        if pin in owner:
-            free = next(
-                (
-                    str(n)
-                    for n in range(LAMP_PIN_LOWEST, PIN_HIGHEST)
-                    if n not in PINS_TAKEN and n not in {p for _, p in used}
-                ),
-                "another",
-            )
-            notes.fault(
-                path,
-                found=f"pin {pin}, which {owner[pin]} uses already (a pin not written down has its usual number)",
-                allowed="each pin for one purpose",
-                remedy=f"look how it is wired; {free} is free"
-                if free != "another"
-                else "look how it is wired",
-            )
-        owner.setdefault(pin, path)
-
-
 def _is_host(text: str) -> bool:
     try:
         ipaddress.ip_address(text)
@@ -680,14 +608,29 @@ def summary(path: str, settings: Settings) -> str:
         if settings.privacy.switch is SwitchKind.LATCHING
         else "NO privacy switch"
     )
-    loops = sum(run.loop_pin is not None for run in settings.runs)
     return "\n".join(
         [
             f"{path}: sound",
             f"    box:     {identity.kelurahan}/{identity.rw}/{identity.rt}/{identity.box}",
             f"    hub:     {hub.host}:{hub.port}, {security}, {orders}",
             f"    cameras: {', '.join(f'{camera.id} ({camera.kind.value})' for camera in settings.cameras) or 'none'}",
-            f"    runs:    {len(settings.runs)}, of these {loops} with a supervised loop",
+            f"    runs:    {len(settings.runs)}, of these {_loops(settings)} with a supervised loop",
             f"    privacy: {switch}",
+            *(f"    note:    {note}" for note in _notes(settings)),
         ]
     )
+
+
+def _loops(settings: Settings) -> int:
+    return sum(run.loop is not None for run in settings.runs)
+
+
+def _notes(settings: Settings) -> Iterator[str]:
+    """What is no fault of the file, but still to be done before all of it works."""
+    for run in settings.runs:
+        if isinstance(run.loop, MeasuredLoop):
+            known = baselines.load(settings.baselines_folder, run, settings.electrics)
+            if known is None:
+                yield f"the loop of {run.camera} was never commissioned; at the box: edge-agent commission {run.camera} --run"
+            elif isinstance(known, baselines.BaselineFault):
+                yield known.why

@@ -37,6 +37,7 @@ PINS_TAKEN: Final[Mapping[int, str]] = {
     15: "GPIO15 is the serial console",
 }
 PIN_HIGHEST: Final = 27
+_PAIR_MAX: Final = 1e9  # a larger whole number may not even fit into a float
 LAMP_PIN_LOWEST: Final = (
     9  # GPIO0 to 8 are pulled up at reset: a lamp there would lie while the box starts
 )
@@ -51,8 +52,8 @@ class Table:
 
     def __init__(self, values: Mapping[str, object], *, path: str, notes: Notes) -> None:
         self.path = path
+        self.notes = notes
         self._values = values
-        self._notes = notes
         self._known: dict[str, None] = {}
 
     def at(self, key: str) -> str:
@@ -67,7 +68,7 @@ class Table:
 
     def fault(self, key: str, *, found: str, allowed: str, remedy: str) -> None:
         """Note what is wrong at *key*."""
-        self._notes.fault(self.at(key), found=found, allowed=allowed, remedy=remedy)
+        self.notes.fault(self.at(key), found=found, allowed=allowed, remedy=remedy)
 
     def close(self) -> None:
         """Note each key that no getter asked for."""
@@ -106,7 +107,7 @@ class Table:
         """The table under *key*; an empty one if it is missing or no table."""
         value = self._values.get(key)
         if self.has(key) and isinstance(value, dict):
-            return Table(value, path=self.at(key), notes=self._notes)
+            return Table(value, path=self.at(key), notes=self.notes)
         if key in self._values:
             self.fault(
                 key,
@@ -120,9 +121,9 @@ class Table:
             )
         # A missing table is one fault, not one per key: what is read from it is thrown away.
         silent = (
-            Notes(name="", folder=self._notes.folder, lines={})
+            Notes(name="", folder=self.notes.folder, lines={})
             if required or key in self._values
-            else self._notes
+            else self.notes
         )
         return Table({}, path=self.at(key), notes=silent)
 
@@ -138,9 +139,9 @@ class Table:
         found = []
         for index, item in enumerate(value):
             if isinstance(item, dict):
-                found.append(Table(item, path=f"{self.at(key)}[{index}]", notes=self._notes))
+                found.append(Table(item, path=f"{self.at(key)}[{index}]", notes=self.notes))
             else:
-                self._notes.fault(
+                self.notes.fault(
                     f"{self.at(key)}[{index}]",
                     found=show(item),
                     allowed=f"[[{key}]]",
@@ -229,6 +230,47 @@ class Table:
             return lowest if default is None else default
         return int(self.number(key, lowest, highest, unit=unit, default=default, why=why))
 
+    def number_or_none(
+        self, key: str, lowest: float, highest: float, *, unit: str, default: float
+    ) -> float | None:
+        """As `number`; `false` = not fitted, which is None."""
+        if self.has(key) and self._values[key] is False:
+            return None
+        return self.number(
+            key,
+            lowest,
+            highest,
+            unit=f"{unit}; false = not fitted",
+            default=default,
+        )
+
+    def switch(self, key: str, *, default: bool) -> bool:
+        """True or false; the default after a fault."""
+        value = self._values.get(key)
+        if not self.has(key) or isinstance(value, bool):
+            return default if value is None else bool(value)
+        self.fault(
+            key,
+            found=show(value),
+            allowed="true or false",
+            remedy="small letters, without quotes",
+        )
+        return default
+
+    def pair(self, key: str) -> tuple[float, float] | None:
+        """Two numbers in brackets; None if it is anything else."""
+        value = self._values.get(key)
+        if not isinstance(value, list) or len(value) != 2:
+            return None
+        numbers = [
+            float(item)
+            for item in value
+            if isinstance(item, (int, float))
+            and not isinstance(item, bool)
+            and abs(item) < _PAIR_MAX
+        ]
+        return (numbers[0], numbers[1]) if len(numbers) == 2 else None
+
     def choice(
         self, key: str, names: Sequence[str], *, default: str | None = None, why: str = ""
     ) -> str | None:
@@ -255,7 +297,7 @@ class Table:
         text = self.text(
             key, _PRINTABLE_PATH, allowed=f"a path: {what}", remedy=f"name {what}", default=default
         )
-        return os.path.normpath(self._notes.folder / text) if text else ""
+        return os.path.normpath(self.notes.folder / text) if text else ""
 
     def file(self, key: str, *, what: str, default: str | None = None) -> str:
         """As `path_to`, and the file can be read."""
@@ -264,7 +306,7 @@ class Table:
         if path and given:
             status = file_trouble(Path(path))
             if isinstance(status, Trouble):
-                self._notes.trouble(self.at(key), status, shown=path)
+                self.notes.trouble(self.at(key), status, shown=path)
                 return ""
         return path
 
@@ -291,7 +333,7 @@ class Table:
         text = self.text(key, _PRINTABLE_PATH, allowed=allowed, remedy="name the file", shown=False)
         if not text:
             return None
-        path = os.path.normpath(self._notes.folder / text)
+        path = os.path.normpath(self.notes.folder / text)
         trouble = secret_file_trouble(Path(path))
         if trouble is None:
             return SecretRef(file=path)
@@ -301,7 +343,7 @@ class Table:
             if trouble.found == "no such file"
             else True
         )
-        self._notes.trouble(
+        self.notes.trouble(
             self.at(key),
             Trouble(trouble.found, allowed, trouble.remedy) if not surely else trouble,
             shown=path if surely else "",
@@ -324,7 +366,7 @@ class Table:
         if folder is not None:
             trouble = secret_file_trouble(Path(folder) / name, systemd=True)
             if trouble is not None:
-                self._notes.fault(
+                self.notes.fault(
                     self.at(key),
                     found=f"{trouble.found} under this name in the service's credentials (name not shown)",
                     allowed=allowed,

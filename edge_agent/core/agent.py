@@ -11,13 +11,16 @@ Not its job: one camera's truth (watch.py), sending (uplink.py), sentences (word
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from edge_agent.core import wire, words
-from edge_agent.core.health import BOX_KEYS, Finding, Findings, judge_box
+from edge_agent.core import nights, order_words, wire, words
+from edge_agent.core.diagnosis import Diagnoses
+from edge_agent.core.health import BOX_KEYS, Finding, Findings, LinkQuality, judge_box
+from edge_agent.core.lines import ALL_ZERO, Lines
 from edge_agent.core.messages import (
+    BaselineRead,
     BoxRead,
     CameraLost,
     CameraOpened,
@@ -36,9 +39,14 @@ from edge_agent.core.messages import (
     Lamp,
     LessonEnded,
     Level,
+    Line,
+    LineRead,
     LinkDown,
     LinkUp,
+    LoopMeasured,
     LoopRead,
+    Memory,
+    NicRead,
     NotSent,
     OpenShutter,
     OrderForged,
@@ -48,7 +56,7 @@ from edge_agent.core.messages import (
     Purged,
     Rank,
     Record,
-    RememberPolicy,
+    Remember,
     Say,
     Send,
     ShowLamps,
@@ -58,11 +66,14 @@ from edge_agent.core.messages import (
     SwitchRead,
     Tick,
     Verify,
+    VideoLossTold,
 )
 from edge_agent.core.privacy import Switch, SwitchView, is_live
+from edge_agent.core.recorder import host_of
 from edge_agent.core.settings import Settings, SwitchKind
 from edge_agent.core.uplink import Uplink
 from edge_agent.core.watch import Watch
+from edge_agent.core.work_order import Order, WorkOrders
 
 # Pictures that left shortly before a press are asked back. As many as 16 cameras make at one a second within the longest
 # purge window (600 s); a number each, so some 100 kB.
@@ -76,6 +87,15 @@ _PRIVACY_KEYS: Final = frozenset(
         FindingKey.PRIVACY_NO_SWITCH,
     }
 )
+_LINE_KEYS: Final = {
+    Line.DOOR: FindingKey.BOX_DOOR_OPEN,
+    Line.MAINS_LOST: FindingKey.BOX_MAINS_LOST,
+    Line.SHUTDOWN: FindingKey.BOX_UPS_EMPTY,
+}
+# At which a line says that the picture on the wire stopped.
+_PICTURE_GONE: Final = {Line.VIDEO: False, Line.NVR_ALARM: True}
+# Eight loops are read sixteen times a second; a cause has to last for two seconds anyway.
+DIAGNOSE_EVERY_S: Final = 0.5
 # A clock that nothing vouches for right after boot is usual; after ten minutes it is a finding.
 _CLOCK_GRACE_S: Final = 600.0
 
@@ -109,20 +129,43 @@ class Agent:
         random: Callable[[], float],
         at: float,
         clock: ClockRead,
-        policy: bytes | None = None,
+        remembered: Mapping[Memory, bytes] | None = None,
     ) -> None:
-        """*clock*: wall time now, or a remembered suspension could not be told from one that is over."""
+        """*clock*: wall time now, or a remembered suspension could not be told from one that is over.
+
+        *remembered*: the last `Remember` of each memory, as far as the card still has it.
+        """
+        remembered = remembered or {}
         self._settings = settings
         self._about = about
         self._started_at = at
         who = settings.identity
         self._name = f"{who.kelurahan}/{who.rw}/{who.rt}/{who.box}"
-        self._findings = Findings({camera.id: camera.name for camera in settings.cameras})
+        names = {camera.id: camera.name for camera in settings.cameras}
+        self._findings = Findings(names)
         runs = {run.camera: run for run in settings.runs}
+        self._nights = nights.load(remembered.get(Memory.NIGHTS))
         self._watches = {
-            camera.id: Watch(camera, runs.get(camera.id), self._findings, at=at)
+            camera.id: Watch(
+                camera,
+                runs.get(camera.id),
+                self._findings,
+                at=at,
+                night=self._nights.get(camera.id),
+            )
             for camera in settings.cameras
         }
+        self._lines = Lines()
+        saved = remembered.get(Memory.ORDERS, b"").decode("utf-8", "replace")
+        self._orders = WorkOrders(names, runs, boot=about.boot, at=at, saved=saved)
+        self._diagnoses = Diagnoses(
+            runs,
+            {camera.id: host_of(camera.source) for camera in settings.cameras},
+            known=[order.told for order in self._orders.open],
+        )
+        self._diagnose_at = at
+        self._diagnosed_at = at
+        self._quality = LinkQuality(at=at)
         self._switch = Switch(at=at)
         self._private = True
         self._recorded_private = False  # whether this private spell has its record
@@ -137,7 +180,7 @@ class Agent:
             random=random,
         )
         self._sent: deque[_SentPicture] = deque(maxlen=_SENT_MEMORY)
-        self._remembered_policy = policy
+        self._remembered_policy = remembered.get(Memory.POLICY)
         self._policy: wire.Policy | None = None
         self._suspended = False
         self._clock = clock
@@ -157,6 +200,9 @@ class Agent:
         out: list[Command] = []
         for watch in self._watches.values():
             out += watch.private(on=True, at=at)
+        self._diagnoses.unwatched()
+        if self._orders.fault:
+            out.append(Say(level=Level.WARNING, text=self._orders.fault))
         data: dict[str, Json] = {
             "version": self._about.version,
             "cameras": [camera.id for camera in self._settings.cameras],
@@ -171,11 +217,11 @@ class Agent:
         if self._remembered_policy is not None:
             out += self._obey(self._remembered_policy, remembered=True, at=at)
         out += self._uplink.start(at)
-        return self._noting(out + self._after(at=at))
+        return self._noting(out + self._after(at=at), at=at)
 
     def handle(self, event: Event, *, at: float) -> list[Command]:
         """Take one event; the commands that follow from it, in the order in which they must be done."""
-        return self._noting(self._event(event, at=at) + self._after(at=at))
+        return self._noting(self._event(event, at=at) + self._after(at=at), at=at)
 
     def stop(self, *, at: float) -> list[Command]:
         """Last commands before the process ends in good order."""
@@ -184,7 +230,12 @@ class Agent:
 
     def deadline(self, *, at: float) -> float:
         """When to call `handle` with a `Tick` at the latest."""
-        due = [self._switch.deadline(at=at), self._uplink.deadline()]
+        due = [
+            self._switch.deadline(at=at),
+            self._uplink.deadline(),
+            self._lines.deadline(),
+            self._diagnose_at,
+        ]
         due += [watch.deadline(at=at) for watch in self._watches.values()]
         return min(due)
 
@@ -195,8 +246,14 @@ class Agent:
             case SwitchRead():
                 view = self._switch.read(event, at=at)
                 return self._found_private(event, at=at) + self._switched(view, at=at)
-            case PictureTaken() | CameraOpened() | CameraLost() | LoopRead():
+            case PictureTaken() | CameraOpened() | CameraLost():
                 return self._of_camera(event, at=at)
+            case LoopRead() | LoopMeasured() | BaselineRead():
+                return self._of_loop(event, at=at)
+            case LineRead():
+                return self._told_by_lines(self._lines.read(event, at=at), at=at)
+            case NicRead() | VideoLossTold():
+                return self._of_wire(event, at=at)
             case LessonEnded():
                 watch = self._watches.get(event.camera)
                 return [] if watch is None else watch.lesson_ended(event, at=at)
@@ -204,9 +261,17 @@ class Agent:
                 self._journal = event
                 return self._uplink.on(event, at)
             case LinkUp():
+                self._quality.up(at=at)
                 said: list[Command] = [Say(level=Level.INFO, text="hub connected")]
                 return said + self._uplink.on(event, at)
-            case LinkDown() | Fetched() | Delivered() | NotSent():
+            case LinkDown():
+                self._quality.down(at=at)
+                return self._uplink.on(event, at)
+            case Delivered() | NotSent():
+                delivered = isinstance(event, Delivered)
+                self._quality.answered(event.ticket, at=at, delivered=delivered)
+                return self._uplink.on(event, at)
+            case Fetched():
                 return self._uplink.on(event, at)
             case Purged():
                 return self._purged(event, at=at)
@@ -231,20 +296,110 @@ class Agent:
                 return [Say(level=Level.ERROR, text=text), Stop(why=text, failed=True)]
 
     def _of_camera(
-        self, event: PictureTaken | CameraOpened | CameraLost | LoopRead, *, at: float
+        self, event: PictureTaken | CameraOpened | CameraLost, *, at: float
     ) -> list[Command]:
         watch = self._watches.get(event.camera)
-        if watch is None:
-            return []
-        if isinstance(event, LoopRead):
-            return watch.loop_read(event, at=at)
-        if self._private:
+        if watch is None or self._private:
             return []  # a straggler from before the press: dropped unread
-        if isinstance(event, PictureTaken):
-            return watch.picture(event, at=at)
         if isinstance(event, CameraOpened):
             return watch.opened(event, at=at)
+        self._diagnoses.read(event, at=at)
+        self._diagnose_soon(at=at)
+        if isinstance(event, PictureTaken):
+            return watch.picture(event, at=at)
         return watch.lost(event, at=at)
+
+    # -- the cable, and what speaks of it --
+
+    def _of_loop(
+        self, event: LoopRead | LoopMeasured | BaselineRead, *, at: float
+    ) -> list[Command]:
+        watch = self._watches.get(event.camera)
+        if watch is None or watch.loop is None:
+            return []
+        if isinstance(event, BaselineRead):
+            out = watch.baseline_read(event, at=at)
+        else:
+            wall_s = self.wall(at=at) if self._clock.trusted else None
+            out = watch.loop_read(event, at=at, wall_s=wall_s)
+        self._diagnose_soon(at=at)
+        return out + self._remember_nights()
+
+    def _remember_nights(self) -> list[Command]:
+        known = {
+            name: night
+            for name, watch in self._watches.items()
+            if (night := watch.night) is not None
+        }
+        if known == self._nights:
+            return []
+        self._nights = known
+        return [Remember(memory=Memory.NIGHTS, value=nights.dump(known))]
+
+    def _of_wire(self, event: NicRead | VideoLossTold, *, at: float) -> list[Command]:
+        self._diagnoses.read(event, at=at)
+        self._diagnose_soon(at=at)
+        if isinstance(event, VideoLossTold) and event.lost:
+            return self._interrupted(event.camera, at=at)
+        return []
+
+    def _interrupted(self, camera: str | None, *, at: float) -> list[Command]:
+        watch = self._watches.get(camera or "")
+        return [] if watch is None else watch.interrupted(at=at)
+
+    def _told_by_lines(self, news: Sequence[LineRead], *, at: float) -> list[Command]:
+        """What lasted on the lines."""
+        if not news:
+            return []
+        out: list[Command] = []
+        for event in news:
+            self._diagnoses.read(event, at=at)
+            if event.line in _PICTURE_GONE and event.on is _PICTURE_GONE[event.line]:
+                out += self._interrupted(event.camera, at=at)
+            if event.line is Line.SERVICE and event.on:
+                record = Record(kind="box.service", rank=Rank.STATE, at=at, data={})
+                text = "service button pressed"
+                out += [Keep(record=record), Say(level=Level.INFO, text=text)]
+        self._diagnose_soon(at=at)
+        wanted: dict[FindingKey, dict[str, Json]] = {
+            key: {} for line, key in _LINE_KEYS.items() if self._lines.on(line)
+        }
+        # The switch's relay may cut the cameras' power, and a lost mains does: no current is as it should be then.
+        unpowered = self._private or self._lines.on(Line.MAINS_LOST)
+        faults = [why for why in self._lines.faults if not (unpowered and why == ALL_ZERO)]
+        if faults:
+            detail = "; ".join(faults)
+            wanted[FindingKey.BOX_LINES_UNREADABLE] = {"detail": detail}
+        among = frozenset({*_LINE_KEYS.values(), FindingKey.BOX_LINES_UNREADABLE})
+        return out + self._set(wanted, among, at=at)
+
+    def _diagnose_soon(self, *, at: float) -> None:
+        soon = max(at, self._diagnosed_at + DIAGNOSE_EVERY_S)
+        self._diagnose_at = min(self._diagnose_at, soon)
+
+    def _diagnose(self, *, at: float) -> list[Command]:
+        """What broke, and the records of the work orders. The orders are on the card before their records."""
+        if at < self._diagnose_at:
+            return []
+        for name, watch in self._watches.items():
+            if watch.loop is not None:
+                self._diagnoses.loop(name, watch.loop.view(at=at))
+        told = self._diagnoses.told(at=at)
+        # Whole cable and fresh pictures are no repair if the pictures are of another place.
+        astray = {name for name, watch in self._watches.items() if watch.right_scene is False}
+        records = self._orders.update(told, self._diagnoses.well() - astray, at=at)
+        text = self._orders.saving(at=at)
+        self._diagnosed_at = at
+        self._diagnose_at = min(self._diagnoses.deadline(at=at), self._orders.deadline())
+        out: list[Command] = []
+        if text is not None:
+            out.append(Remember(memory=Memory.ORDERS, value=text.encode()))
+        for record in records:
+            data = record.data
+            line = f"{record.kind} order={data['order']} cause={data['cause']} {data['detail']}"
+            level = Level.INFO if record.kind == "work_order.closed" else Level.WARNING
+            out += [Keep(record=record), Say(level=level, text=line.rstrip())]
+        return out
 
     # -- privacy --
 
@@ -283,6 +438,8 @@ class Agent:
         ]
         for watch in self._watches.values():
             out += watch.private(on=True, at=at)
+        self._diagnoses.unwatched()
+        self._diagnose_soon(at=at)
         return out + self._withdraw(at=at)
 
     def _withdraw(self, *, at: float) -> list[Command]:
@@ -324,6 +481,7 @@ class Agent:
         ]
         for watch in self._watches.values():
             out += watch.private(on=False, at=at)
+        self._diagnoses.watched(at=at)
         return out
 
     # -- hub --
@@ -355,7 +513,7 @@ class Agent:
             return []
         self._policy = policy
         out = self._set({}, frozenset({FindingKey.ORDER_REFUSED}), at=at)
-        return out + ([] if remembered else [RememberPolicy(claims=claims)])
+        return out + ([] if remembered else [Remember(memory=Memory.POLICY, value=claims)])
 
     def _judge_suspension(self, *, at: float) -> list[Command]:
         until = self._policy.suspended_until if self._policy is not None else None
@@ -401,8 +559,14 @@ class Agent:
         data: dict[str, Json] = {
             "cpu_percent": event.cpu_percent,
             "cpu_celsius": event.cpu_celsius,
+            "under_voltage": event.under_voltage,
+            "throttled": event.throttled,
             "memory_used_percent": event.memory_used_percent,
             "disk_free_bytes": event.disk_free_bytes,
+            "inodes_free_percent": event.inodes_free_percent,
+            "card_written_bytes": event.card_written_bytes,
+            "card_worn_percent": event.card_worn_percent,
+            "uplink": self._quality.report(at=at),
             "uptime_s": round(event.uptime_s),
             "agent_rss_bytes": event.agent_rss_bytes,
             "net_sent_bytes": event.net_sent_bytes,
@@ -415,11 +579,16 @@ class Agent:
     def _after(self, *, at: float) -> list[Command]:
         """What follows from the new state, whatever the event was."""
         out = self._switched(self._switch.view(at=at), at=at)
+        out += self._told_by_lines(self._lines.timed(at=at), at=at)
         for watch in self._watches.values():
-            out += watch.timed(at=at)
+            news = watch.timed(at=at)
+            if news:
+                self._diagnose_soon(at=at)
+            out += news
         out += self._judge_suspension(at=at)
         out += self._shutter(at=at)
         out += self._lamps()
+        out += self._diagnose(at=at)
         out += self._states(at=at)
         out += self._uplink.tick(at)
         return out + self._hub_findings(at=at)
@@ -485,6 +654,11 @@ class Agent:
             "cause": watch.gate.cause.value if watch.gate.cause is not None else None,
             "signal": self._signal_word(watch),
             "cable": watch.cable,
+            "orders": [
+                self._order_json(order)
+                for order in self._orders.open
+                if watch.camera.id in order.told.cameras
+            ],
             "view": self._view_word(watch),
             "suspended": self._suspended,
             "simulated": self._settings.simulated,
@@ -502,7 +676,7 @@ class Agent:
     def _signal_word(self, watch: Watch) -> str:
         if self._private:
             return "off"
-        return "fresh" if watch.signal.fresh else "lost"
+        return watch.signal_word
 
     def _view_word(self, watch: Watch) -> str:
         if watch.right_scene is True:
@@ -516,10 +690,13 @@ class Agent:
         wanted = {trouble.key: {"detail": trouble.detail} for trouble in self._uplink.findings()}
         return self._set(wanted, _HUB_KEYS, at=at)
 
-    def _noting(self, commands: list[Command]) -> list[Command]:
-        """Remember which pictures are handed to the link, for a press that follows."""
+    def _noting(self, commands: list[Command], *, at: float) -> list[Command]:
+        """Remember what is handed to the link: its pictures, for a press that follows, and when."""
         for command in commands:
-            if isinstance(command, Send) and command.message.picture_of is not None:
+            if not isinstance(command, Send):
+                continue
+            self._quality.sent(command.ticket, at=at)
+            if command.message.picture_of is not None:
                 told = dict(command.message.properties)
                 sent = _SentPicture(float(told["mono"]), told["boot"], told["epoch"], told["seq"])
                 self._sent.append(sent)
@@ -557,6 +734,17 @@ class Agent:
             "en": said.en,
         }
 
+    @staticmethod
+    def _order_json(order: Order) -> dict[str, Json]:
+        """What changes only when the order does."""
+        name = order_words.name(order.told.cause)
+        return {
+            "order": order.id,
+            "cause": order.told.cause.value,
+            "id": name.id,
+            "en": name.en,
+        }
+
     # -- what is shown --
 
     def status(self, *, at: float) -> dict[str, Json]:
@@ -577,6 +765,15 @@ class Agent:
             },
             "suspended": self._suspended,
             "cameras": [self._camera_status(watch, at=at) for watch in self._watches.values()],
+            "orders": [
+                {
+                    **self._order_json(order),
+                    "cameras": list(order.told.cameras),
+                    "open_s": round(order.age(at), 1),
+                    "bring": self._bring_json(order),
+                }
+                for order in self._orders.open
+            ],
             "journal": self._journal_status(at=at),
             "uplink": self._uplink_status(at=at),
             "findings": [
@@ -589,6 +786,11 @@ class Agent:
             ],
         }
 
+    def _bring_json(self, order: Order) -> dict[str, Json]:
+        runs = {run.camera: run for run in self._settings.runs}
+        items = order_words.bring(order.told, runs)
+        return {"id": [item.id for item in items], "en": [item.en for item in items]}
+
     def headline(self) -> str:
         """The box in one line, for `systemctl status`; changes only when something changed."""
         if self._private:
@@ -598,7 +800,10 @@ class Agent:
         opened = sum(watch.gate.is_open for watch in self._watches.values())
         findings = sum(1 for _ in self._findings)
         link = self._uplink.status().link.value
-        return f"{mode}, gates open {opened}/{len(self._watches)}, hub {link}, findings {findings}"
+        return (
+            f"{mode}, gates open {opened}/{len(self._watches)}, hub {link},"
+            f" findings {findings}, work orders {len(self._orders.open)}"
+        )
 
     def _camera_status(self, watch: Watch, *, at: float) -> dict[str, Json]:
         released = watch.last_released_at

@@ -5,6 +5,7 @@ over a margin before its finding closes, so that a value at its limit says two l
 Not its job: the sentences (words.py), what a camera shows (scene.py).
 """
 
+from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -24,13 +25,24 @@ from edge_agent.core.settings import Health
 HOT_MARGIN_C: Final = 5.0
 SHARE_MARGIN: Final = 5.0
 DISK_MARGIN: Final = 1.1
+# A file system has its inodes from the day it was made; with none left, no file can be made on an empty disk.
+INODES_FREE_PERCENT: Final = 5.0
+INODES_MARGIN: Final = 1.0
+# Nine tenths of an eMMC's erase cycles: the box still runs, and its successor can be flashed in peace.
+CARD_WORN_PERCENT: Final = 90
+
+# So many losses within the window are one news, and the next only when it has been calm for as long.
+FLAPS: Final = 4
+FLAP_WINDOW_S: Final = 600.0
 
 # These are what the hub must never miss and the journal never thins.
 AUDIT_KEYS: Final = frozenset(
     {
-        FindingKey.CABLE_OPEN,
-        FindingKey.CABLE_UNREADABLE,
-        FindingKey.CABLE_CAMERA_TAKEN,
+        *(key for key in FindingKey if key.name.startswith("CABLE_")),
+        # Somebody is at the box, or it may be dark within minutes: on the card at once.
+        FindingKey.BOX_DOOR_OPEN,
+        FindingKey.BOX_MAINS_LOST,
+        FindingKey.BOX_UPS_EMPTY,
         FindingKey.PRIVACY_WIRING,
         FindingKey.PRIVACY_UNREADABLE,
         FindingKey.PRIVACY_NO_SWITCH,
@@ -138,6 +150,10 @@ BOX_KEYS: Final = frozenset(
         FindingKey.BOX_DISK_LOW,
         FindingKey.BOX_MEMORY_LOW,
         FindingKey.BOX_UNDER_VOLTAGE,
+        FindingKey.BOX_THROTTLED,
+        FindingKey.BOX_INODES_LOW,
+        FindingKey.BOX_READ_ONLY,
+        FindingKey.BOX_CARD_WORN,
     }
 )
 
@@ -146,22 +162,132 @@ def judge_box(
     read: BoxRead, limits: Health, findings: Findings
 ) -> dict[FindingKey, dict[str, Json]]:
     """Which of `BOX_KEYS` hold, with hysteresis against those that are open."""
+    return (
+        _judge_levels(read, limits, findings)
+        | _judge_disk(read, limits, findings)
+        | _judge_now(read)
+    )
+
+
+def _judge_levels(
+    read: BoxRead, limits: Health, findings: Findings
+) -> dict[FindingKey, dict[str, Json]]:
     wanted: dict[FindingKey, dict[str, Json]] = {}
     hot_at = limits.cpu_celsius_max
     if findings.has(FindingKey.BOX_HOT):
         hot_at -= HOT_MARGIN_C
     if read.cpu_celsius is not None and read.cpu_celsius >= hot_at:
         wanted[FindingKey.BOX_HOT] = {"celsius": round(read.cpu_celsius, 1)}
-    low_at = float(limits.disk_free_min_bytes)
-    if findings.has(FindingKey.BOX_DISK_LOW):
-        low_at *= DISK_MARGIN
-    if read.disk_free_bytes is not None and read.disk_free_bytes < low_at:
-        wanted[FindingKey.BOX_DISK_LOW] = {"free_mb": read.disk_free_bytes // 1_000_000}
     full_at = limits.memory_used_max_percent
     if findings.has(FindingKey.BOX_MEMORY_LOW):
         full_at -= SHARE_MARGIN
     if read.memory_used_percent >= full_at:
         wanted[FindingKey.BOX_MEMORY_LOW] = {"used_percent": round(read.memory_used_percent)}
-    if read.under_voltage:
-        wanted[FindingKey.BOX_UNDER_VOLTAGE] = {}
     return wanted
+
+
+def _judge_disk(
+    read: BoxRead, limits: Health, findings: Findings
+) -> dict[FindingKey, dict[str, Json]]:
+    wanted: dict[FindingKey, dict[str, Json]] = {}
+    low_at = float(limits.disk_free_min_bytes)
+    if findings.has(FindingKey.BOX_DISK_LOW):
+        low_at *= DISK_MARGIN
+    if read.disk_free_bytes is not None and read.disk_free_bytes < low_at:
+        wanted[FindingKey.BOX_DISK_LOW] = {"free_mb": read.disk_free_bytes // 1_000_000}
+    scarce_at = INODES_FREE_PERCENT
+    if findings.has(FindingKey.BOX_INODES_LOW):
+        scarce_at += INODES_MARGIN
+    if read.inodes_free_percent is not None and read.inodes_free_percent < scarce_at:
+        wanted[FindingKey.BOX_INODES_LOW] = {"free_percent": round(read.inodes_free_percent, 1)}
+    return wanted
+
+
+def _judge_now(read: BoxRead) -> dict[FindingKey, dict[str, Json]]:
+    """What is so or not, without a measure that could dither."""
+    worn = read.card_worn_percent
+    ending = read.card_ending or (worn is not None and worn >= CARD_WORN_PERCENT)
+    told: dict[FindingKey, tuple[bool | None, dict[str, Json]]] = {
+        FindingKey.BOX_UNDER_VOLTAGE: (read.under_voltage, {}),
+        FindingKey.BOX_THROTTLED: (read.throttled, {}),
+        FindingKey.BOX_READ_ONLY: (read.read_only, {}),
+        FindingKey.BOX_CARD_WORN: (ending, {} if worn is None else {"worn_percent": worn}),
+    }
+    return {key: evidence for key, (so, evidence) in told.items() if so}
+
+
+class Flaps:
+    """Whether a camera comes and goes: then each loss is no news of its own."""
+
+    def __init__(self) -> None:
+        self._losses: deque[float] = deque(maxlen=FLAPS)
+        self.since: float | None = None  # None = it does not
+
+    def lost(self, *, at: float) -> None:
+        """One more loss."""
+        self._losses.append(at)
+        many = len(self._losses) == FLAPS and self._losses[0] > at - FLAP_WINDOW_S
+        if self.since is None and many:
+            self.since = at
+
+    def timed(self, *, at: float) -> None:
+        """What calm brings."""
+        if self.since is not None and at >= self._losses[-1] + FLAP_WINDOW_S:
+            self.since = None
+
+    def deadline(self) -> float | None:
+        """When it will have been calm for long enough."""
+        return None if self.since is None else self._losses[-1] + FLAP_WINDOW_S
+
+
+class LinkQuality:
+    """How good the way to the hub was since the last report: breaks, time without it, and how long an answer took."""
+
+    def __init__(self, *, at: float) -> None:
+        self._since = at
+        self._down_at: float | None = at
+        self._down_s = 0.0
+        self._breaks = 0
+        self._sent: dict[int, float] = {}
+        self._answer_s: list[float] = []
+
+    def up(self, *, at: float) -> None:
+        """Connected."""
+        if self._down_at is not None:
+            self._down_s += at - self._down_at
+        self._down_at = None
+        self._sent.clear()
+
+    def down(self, *, at: float) -> None:
+        """Not connected any more, or still not."""
+        if self._down_at is None:
+            self._down_at = at
+            self._breaks += 1
+        self._sent.clear()
+
+    def sent(self, ticket: int, *, at: float) -> None:
+        """Handed to the link."""
+        self._sent[ticket] = at
+
+    def answered(self, ticket: int, *, at: float, delivered: bool) -> None:
+        """The broker's word on it, or that it never left."""
+        sent_at = self._sent.pop(ticket, None)
+        if sent_at is not None and delivered:
+            self._answer_s.append(at - sent_at)
+
+    def report(self, *, at: float) -> dict[str, Json]:
+        """Numbers since the last report; starts anew."""
+        down_s = self._down_s + (0.0 if self._down_at is None else at - self._down_at)
+        answers = sorted(self._answer_s)
+        told: dict[str, Json] = {
+            "over_s": round(at - self._since, 1),
+            "down_s": round(down_s, 1),
+            "breaks": self._breaks,
+            "answers": len(answers),
+            "answer_s": round(answers[len(answers) // 2], 3) if answers else None,
+            "slowest_s": round(answers[-1], 3) if answers else None,
+        }
+        self._since, self._down_s, self._breaks, self._answer_s = at, 0.0, 0, []
+        if self._down_at is not None:
+            self._down_at = at
+        return told

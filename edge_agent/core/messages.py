@@ -13,6 +13,7 @@ from enum import Enum, IntEnum
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
+    from edge_agent.core.cable import Baseline
     from edge_agent.core.gate import Released
 
 Json: TypeAlias = "Mapping[str, Json] | Sequence[Json] | str | int | float | bool | None"
@@ -34,6 +35,7 @@ class FindingKey(Enum):
     CAMERA_STALE = "camera_stale"
     CAMERA_NO_DEVICE = "camera_no_device"
     CAMERA_CRASHES = "camera_crashes"
+    CAMERA_FLAPPING = "camera_flapping"
     VIEW_NOT_COMMISSIONED = "view_not_commissioned"
     VIEW_FOREIGN = "view_foreign"
     VIEW_MOVED = "view_moved"
@@ -49,6 +51,12 @@ class FindingKey(Enum):
     CABLE_OPEN = "cable_open"
     CABLE_UNREADABLE = "cable_unreadable"
     CABLE_CAMERA_TAKEN = "cable_camera_taken"
+    CABLE_SHORT = "cable_short"
+    CABLE_OTHER_LENGTH = "cable_other_length"
+    CABLE_CORRODED = "cable_corroded"
+    CABLE_HOUSING_OPEN = "cable_housing_open"
+    CABLE_LOOSE = "cable_loose"
+    CABLE_NOT_COMMISSIONED = "cable_not_commissioned"
     PRIVACY_WIRING = "privacy_wiring"
     PRIVACY_UNREADABLE = "privacy_unreadable"
     PRIVACY_NO_SWITCH = "privacy_no_switch"
@@ -68,6 +76,14 @@ class FindingKey(Enum):
     BOX_DISK_LOW = "box_disk_low"
     BOX_MEMORY_LOW = "box_memory_low"
     BOX_UNDER_VOLTAGE = "box_under_voltage"
+    BOX_THROTTLED = "box_throttled"
+    BOX_INODES_LOW = "box_inodes_low"
+    BOX_READ_ONLY = "box_read_only"
+    BOX_CARD_WORN = "box_card_worn"
+    BOX_DOOR_OPEN = "box_door_open"
+    BOX_MAINS_LOST = "box_mains_lost"
+    BOX_UPS_EMPTY = "box_ups_empty"
+    BOX_LINES_UNREADABLE = "box_lines_unreadable"
     CLOCK_UNTRUSTED = "clock_untrusted"
 
 
@@ -226,10 +242,78 @@ class SwitchRead:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoopRead:
-    """The supervised pair of a camera's run; None = could not be read."""
+    """The digital supervised pair of a camera's run; None = could not be read."""
 
     camera: str
     closed: bool | None
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoopMeasured:
+    """The measured supervised pair of a camera's run, twice a second.
+
+    `ohm` is seen from the terminals (infinite = open circuit); None = the board's self-test failed or it cannot be read, and
+    `why` says so: a fault of the box, not of the cable. `spread_ohm` is the standard deviation within the reading.
+    """
+
+    camera: str
+    ohm: float | None
+    spread_ohm: float
+    counts: float
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaselineRead:
+    """What was commissioned for a measured loop: at the start, and whenever the file changes. None = never, or not usable (`why`)."""
+
+    camera: str
+    baseline: Baseline | None
+    why: str = ""
+
+
+class Line(Enum):
+    """A contact or level beside switch and loops."""
+
+    VIDEO = "video"  # a sync monostable sees a picture signal on the wire
+    NVR_ALARM = "nvr_alarm"  # the recorder's contact reports video loss
+    CURRENT = "current"  # what the camera draws, in mA
+    POWER = "power"  # the cameras' 12 V
+    DOOR = "door"  # on = open
+    MAINS_LOST = "mains_lost"
+    SHUTDOWN = "shutdown"  # the UPS is nearly empty
+    SERVICE = "service"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LineRead:
+    """One line: on change and every few seconds. Both None = could not be read (`why`). `camera` None = the box's own."""
+
+    line: Line
+    camera: str | None
+    on: bool | None
+    value: float | None = None
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NicRead:
+    """A network interface that leads to one camera; None = this machine does not say."""
+
+    interface: str
+    carrier: bool | None
+    speed_mbit: int | None
+    carrier_downs: int | None  # counted by the kernel since boot
+    crc_errors: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VideoLossTold:
+    """What the recorder says of a channel over HTTP. It may add suspicion and never clears any."""
+
+    camera: str
+    lost: bool
     why: str = ""
 
 
@@ -405,7 +489,15 @@ class BoxRead:
     agent_rss_bytes: int
     net_sent_bytes: int
     net_received_bytes: int
-    under_voltage: bool | None
+    under_voltage: bool | None  # right now
+    throttled: bool | None = None  # right now: slowed down by heat or a weak supply
+    inodes_free_percent: float | None = (
+        None  # of the journal's file system; None also where it counts none
+    )
+    read_only: bool | None = None  # the journal's file system takes no more writes
+    card_written_bytes: int | None = None  # since boot, by whatever runs on the box
+    card_worn_percent: int | None = None  # an eMMC's own word, in steps of ten
+    card_ending: bool | None = None  # an eMMC's own word: its spare blocks run out
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -428,6 +520,11 @@ Event: TypeAlias = (
     | LessonEnded
     | SwitchRead
     | LoopRead
+    | LoopMeasured
+    | BaselineRead
+    | LineRead
+    | NicRead
+    | VideoLossTold
     | Committed
     | Fetched
     | Purged
@@ -596,11 +693,22 @@ class ShowLamps:
     lamp: Lamp
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RememberPolicy:
-    """Keep the last verified policy over restarts."""
+class Memory(Enum):
+    """What is kept over restarts beside the journal's records, by the name it has on the card."""
 
-    claims: bytes
+    POLICY = "policy"  # the last verified one: its claims
+    ORDERS = "orders"  # open work orders, as core/work_order.py writes them
+    NIGHTS = (
+        "nights"  # each loop's first night after its commissioning, as core/nights.py writes them
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remember:
+    """Keep *value* over restarts in place of what was kept as *memory*: whole, and on the card before the records that follow."""
+
+    memory: Memory
+    value: bytes
 
 
 class Level(Enum):
@@ -654,7 +762,7 @@ Command: TypeAlias = (
     | Send
     | Verify
     | ShowLamps
-    | RememberPolicy
+    | Remember
     | Say
     | Stop
 )

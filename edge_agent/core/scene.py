@@ -249,6 +249,7 @@ class Scene:
         self._last_at: float | None = None
         self._window: deque[tuple[float, Verdict]] = deque(maxlen=_KEPT)
         self._wary = False
+        self._strict = False
         self._still_since: float | None = None
         self._moved: deque[SceneReading] = deque(maxlen=SETTLE)
         self._placed: deque[SceneReading] = deque(maxlen=_LATELY)
@@ -268,8 +269,14 @@ class Scene:
         self._still_since = None
         self._last_at = at
 
-    def read(self, reading: SceneReading, *, at: float, generation: int) -> Judgement:
-        """Take one more reading, made at *at* on connection *generation*. A straggler of an older connection counts for nothing."""
+    def read(
+        self, reading: SceneReading, *, at: float, generation: int, strict: bool = False
+    ) -> Judgement:
+        """Take one more reading, made at *at* on connection *generation*. A straggler of an older connection counts for nothing.
+
+        *strict*: nothing else vouches for the camera's place, so it proves its view by the longer rule.
+        """
+        self._strict = strict
         single = verdict_of(reading)
         if self._generation is not None and generation < self._generation:
             return self._judgement(Verdict.CANNOT_TELL, Verdict.CANNOT_TELL, reading)
@@ -304,7 +311,7 @@ class Scene:
 
     def _proof(self) -> _Proof:
         """What the rule in force makes of the newest readings: as many as it wants, and no fewer than it wants seconds."""
-        rule = _WARY if self._wary else _PLAIN
+        rule = _WARY if self._wary or self._strict else _PLAIN
         looked_at: list[tuple[float, Verdict]] = []
         for at, verdict in reversed(self._window):
             if len(looked_at) >= rule.window and looked_at[0][0] - looked_at[-1][0] >= rule.span_s:

@@ -120,14 +120,59 @@ CABLES: Final[Mapping[str, SparePair]] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DigitalLoop:
+    """A supervised pair that only says closed or open."""
+
+    pin: int  # BCM number, LOW = closed (through an opto-coupler)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeasuredLoop:
+    """A supervised pair whose resistance is measured against a reference resistor by the first ADC."""
+
+    channel: int  # 0..7
+    rref_ohm: float = 150.0
+    eol_ohm: float = 100.0  # end-of-line resistor, inside the camera-side plug
+    tamper_ohm: float | None = 100.0  # added when the plug's housing is opened; None = not fitted
+
+
+class LoopOpenPolicy(Enum):
+    """What a loop that is not normal means for video that never broke."""
+
+    QUARANTINE = "quarantine"  # held all the same
+    SCENE_STRICT = "scene_strict"  # released as long as each check matches, with a work order
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """The cable run from the box to a camera, and the pin of its supervised pair (None = none fitted)."""
+    """The cable run from the box to a camera, and what is fitted to watch it (None = not fitted)."""
 
     camera: str
     cable: str  # one of CABLES
     length_m: float
     place: str = ""  # where the camera end is: pole, address
-    loop_pin: int | None = None  # BCM number, LOW = closed (opto-coupler of WIRING.md section 5)
+    gps: tuple[float, float] | None = None  # latitude, longitude in degrees
+    loop: DigitalLoop | MeasuredLoop | None = None
+    loop_open_policy: LoopOpenPolicy = LoopOpenPolicy.QUARANTINE
+    video_pin: int | None = None  # "video present" of a sync monostable: HIGH = present
+    alarm_pin: int | None = None  # alarm contact of the NVR: closed (LOW) = it reports video loss
+    current_channel: int | None = None  # 0..7 on the second ADC: what the camera draws
+    current_min_ma: float = 30.0  # below this a camera is off
+    interface: str | None = None  # the box's own network interface that leads to this camera alone
+    nvr_events: bool = False  # ask the camera's host for its video-loss events
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Electrics:
+    """What the box's own input board has beyond switch, lamps and loops (None = not fitted)."""
+
+    adc_bits: int = 12  # 12 = MCP3208, 10 = MCP3008
+    excitation_pin: int = 25  # BCM number, active low
+    power_pin: int | None = None  # 12 V of the cameras present: closed (LOW) = present
+    door_channel: int | None = None  # second ADC: end-of-line resistor and micro-switch of the door
+    mains_pin: int | None = None  # UPS: HIGH = mains lost
+    shutdown_pin: int | None = None  # UPS: HIGH = asks for a shutdown
+    service_pin: int | None = None  # service button: closed (LOW) = pressed
 
 
 class SwitchKind(Enum):
@@ -179,6 +224,8 @@ class Settings:
     runs: tuple[Run, ...] = ()
     journal: Journal = field(default_factory=Journal)
     health: Health = field(default_factory=Health)
+    electrics: Electrics = field(default_factory=Electrics)
+    baselines_folder: str = "/var/lib/edge-agent/runs"  # commissioned baselines of the loops
     views_folder: str = "/var/lib/edge-agent/views"  # commissioned references
     status_socket: str = "/run/edge-agent/status.sock"
     simulated: bool = False  # set by the demo and `run --simulate`, never by a file

@@ -1,7 +1,9 @@
 """One camera as the agent knows it: its signal, its loop, its scene and its gate, in one place and one order.
 
 Promises: a new connection, another picture size or codec, other references, a loop event or a jump in the picture void all
-proof before the picture that shows it is judged; a picture is offered to the gate only after everything else had its say.
+proof before the picture that shows it is judged; a picture is offered to the gate only after everything else had its say;
+over a pair that is not whole nothing passes, unless the box is set to let through what never broke and matches throughout;
+where no pair vouches for the camera it has to prove more. A camera that comes and goes is one news.
 Not its job: judging a picture (scene.py), the gate's rules (gate.py), what is said to whom (agent.py).
 """
 
@@ -12,12 +14,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from edge_agent.core import gate as gates
-from edge_agent.core import words
-from edge_agent.core.cable import Loop, LoopState, metres_to_bring
+from edge_agent.core.cable import NOISY_WINDOW_S, Loop, LoopState, LoopView
 from edge_agent.core.gate import Gate, Released
-from edge_agent.core.health import SIGNAL_KEYS, Findings
+from edge_agent.core.health import SIGNAL_KEYS, Findings, Flaps
 from edge_agent.core.learning import Learning
 from edge_agent.core.messages import (
+    BaselineRead,
     CameraLost,
     CameraOpened,
     Cause,
@@ -28,6 +30,7 @@ from edge_agent.core.messages import (
     KeepPicture,
     LessonEnded,
     Level,
+    LoopMeasured,
     LoopRead,
     PictureTaken,
     Rank,
@@ -36,6 +39,7 @@ from edge_agent.core.messages import (
     SceneReading,
     SetPeriod,
 )
+from edge_agent.core.nights import Night
 from edge_agent.core.scene import VERIFY_PERIOD_S, Judgement, Scene, Verdict
 from edge_agent.core.settings import Camera, Run
 
@@ -48,9 +52,21 @@ CHECK_PERIOD_MAX_S: Final = 20.0
 SUSPENDED_PERIOD_S: Final = 60.0
 
 VIEW_KEYS: Final = frozenset(key for key in FindingKey if key.name.startswith("VIEW_"))
+CABLE_KEYS: Final = frozenset(
+    key
+    for key in FindingKey
+    if key.name.startswith("CABLE_") and key is not FindingKey.CABLE_CAMERA_TAKEN
+)
+_SIGNAL_KEYS: Final = frozenset({*SIGNAL_KEYS.values(), FindingKey.CAMERA_FLAPPING})
 # These stay until the view is proven again, whatever is seen, or not seen, in between.
 _PERSISTENT_VIEW_KEYS: Final = frozenset({FindingKey.VIEW_FOREIGN, FindingKey.VIEW_MOVED})
 _NO_LINK: Final = frozenset({Cause.NO_ANSWER, Cause.UNREACHABLE, Cause.NO_DEVICE})
+# Video that comes back over one of these comes from somewhere else. Another length has a finding of its own.
+_NOT_WHOLE: Final = frozenset(
+    {LoopState.OPEN, LoopState.SHORT, LoopState.TAMPER, LoopState.SENSOR_FAULT}
+)
+# The picture may stop a moment before the loop's next reading says why.
+_BEFORE_S: Final = 5.0
 _VERDICT_CAUSES: Final = {
     Verdict.MATCH: gates.Cause.PROVEN,
     Verdict.MOVED: gates.Cause.MOVED,
@@ -73,19 +89,40 @@ class Signal:
 class Watch:
     """Everything about one camera. Owned by the agent."""
 
-    def __init__(self, camera: Camera, run: Run | None, findings: Findings, *, at: float) -> None:
+    def __init__(
+        self,
+        camera: Camera,
+        run: Run | None,
+        findings: Findings,
+        *,
+        at: float,
+        night: Night | None = None,
+    ) -> None:
+        """*night*: what `night` gave before a restart."""
         self.camera = camera
         self.gate = Gate(camera.id, at=at)
-        self.loop = Loop(run, at=at) if run is not None and run.loop_pin is not None else None
+        self.loop = Loop(run, at=at) if run is not None and run.loop is not None else None
         self.signal = Signal()
         self.last_released_at: float | None = None
-        self._run = run
         self._findings = findings
         self._scene = Scene()
         self._stream: tuple[int, int, int, str] | None = None  # generation, width, height, codec
         self._view: str | None = None
         self._broken_at = at
-        self._loop_open_generation: int | None = None
+        self._known_night = night
+        self._commissioned_s: float | None = None
+        self._gap_at = at  # when pictures last stopped coming over this run, or were not this run's
+        self._doubt_at: float | None = None  # the loop's doubt that `_doubt_generation` belongs to
+        self._doubt_generation: int | None = None
+        self._cable_key: FindingKey | None = None
+        self._cable_anew = (
+            False  # whether the finding's reason may be another, though its key is not
+        )
+        self._cable_read: FindingKey | None = None  # what the pair said last, steadied or not
+        self._cable_flaps = Flaps()
+        self._flaps = Flaps()
+        self._lost: CameraLost | None = None
+        self._was_lost = False  # since the view was last proven
         self._period_s: float | None = None
         self._kept_at: float | None = None
         self._turn_at = at  # when the next picture is due to be kept
@@ -103,7 +140,7 @@ class Watch:
 
     def opened(self, event: CameraOpened, *, at: float) -> list[Command]:
         """A connection stands: nothing proven before holds."""
-        out = self._broken(at=at)
+        out = self.interrupted(at=at) + self._broken(at=at)
         self._stream = (event.generation, event.width, event.height, event.codec)
         self.signal = Signal(
             link=True, session=True, detail=f"{event.codec} {event.width}x{event.height}"
@@ -112,17 +149,10 @@ class Watch:
 
     def lost(self, event: CameraLost, *, at: float) -> list[Command]:
         """No fresh picture any more, and why."""
-        key = SIGNAL_KEYS[event.cause]
-        news = self._findings.set_only(
-            {key: {"detail": event.detail}},
-            frozenset(SIGNAL_KEYS.values()),
-            at=at,
-            camera=self.camera.id,
-        )
-        out: list[Command] = [Keep(record=record) for record in news]
-        if news:
-            text = f"camera lost id={self.camera.id} cause={event.cause.value} {event.detail}"
-            out.append(Say(level=Level.WARNING, text=text))
+        if self._lost is None:
+            self._flaps.lost(at=at)
+        self._lost, self._was_lost = event, True
+        out = self.interrupted(at=at) + self._signal_findings(at=at)
         self.signal = Signal(link=event.cause not in _NO_LINK, detail=event.detail)
         self._scene.broken(at)
         passing = VIEW_KEYS - _PERSISTENT_VIEW_KEYS
@@ -137,6 +167,7 @@ class Watch:
         out: list[Command] = []
         stream = (event.generation, event.width, event.height, event.codec)
         if stream != self._stream or event.reading.view != self._view:
+            out += self.interrupted(at=at) if stream != self._stream else []
             out += self._broken(at=at)
             self._stream, self._view = stream, event.reading.view
         if not self.signal.fresh:
@@ -148,15 +179,20 @@ class Watch:
             detail=f"{event.codec} {event.width}x{event.height}",
             last_picture_at=event.taken_at,
         )
-        if self.loop is not None and self.loop.forbids:
+        if self._loop_forbids:
             return out + self._held_by_loop(event, at=at)
         self._judgement = judged = self._scene.read(
-            event.reading, at=at, generation=event.generation
+            event.reading, at=at, generation=event.generation, strict=self._strict
         )
         self._reading = event.reading
+        if self._loop_doubts and judged.single is not Verdict.MATCH:
+            # Over a pair that is not whole each picture has to show the view, or it may be another camera's.
+            out += self.interrupted(at=at)
         if judged.jump:
             # The scene voids its proof by itself; the gate hears of it before it hears what the picture shows.
             out += self._move(gates.Cause.BROKEN, at=at)
+        if judged.verdict is Verdict.MATCH:
+            self._was_lost = False
         out += self._view_findings(at=at)
         out += self._move(_VERDICT_CAUSES[judged.verdict], at=at)
         return out + self._offer(event, matches=judged.single is Verdict.MATCH, at=at)
@@ -176,28 +212,44 @@ class Watch:
             self._turn_at = (event.taken_at if late else turn_at) + wanted_s
         return self._release(released, at=at) + self._pace(at=at)
 
-    def loop_read(self, event: LoopRead, *, at: float) -> list[Command]:
-        """The supervised pair was read."""
+    def loop_read(
+        self, event: LoopRead | LoopMeasured, *, at: float, wall_s: float | None = None
+    ) -> list[Command]:
+        """The supervised pair was read. *wall_s*: Unix time, if and only if something vouches for it."""
         if self.loop is None:
             return []
-        out: list[Command] = []
-        if self.loop.read(event, at=at):
-            out += self._broken(at=at)
-            if self.loop.state is LoopState.OPEN:
-                generation = self._stream[0] if self._stream is not None else None
-                self._loop_open_generation = generation
-            if self.loop.forbids:
-                out += self._move(gates.Cause.LOOP_FORBIDS, at=at)
-        return out + self.timed(at=at)
+        broke = self.loop.read(event, at=at, wall_s=wall_s)
+        return self._loop_news(self.loop, broke=broke, at=at) + self.timed(at=at)
+
+    def baseline_read(self, event: BaselineRead, *, at: float) -> list[Command]:
+        """What was commissioned for the supervised pair, or why that is not known."""
+        if self.loop is None:
+            return []
+        broke = self.loop.commissioned(event, at=at)
+        if event.baseline is not None:
+            self._commissioned_s = event.baseline.wall_s
+            known = self._known_night
+            if known is not None and known.commissioned_s == self._commissioned_s:
+                self.loop.night_ohm = known.ohm
+            self._known_night = None
+        self._cable_anew = True
+        return self._loop_news(self.loop, broke=broke, at=at) + self.timed(at=at)
+
+    def interrupted(self, *, at: float) -> list[Command]:
+        """The picture stopped, or was another's: what comes after it over a pair that is not whole is held."""
+        self._gap_at = at
+        return self._move(gates.Cause.LOOP_FORBIDS, at=at) if self._loop_forbids else []
 
     def private(self, *, on: bool, at: float) -> list[Command]:
         """The switch moved."""
         self._scene.broken(at)
         self.signal = Signal(detail="private" if on else "starting")
         self._stream = None
+        self._gap_at = at
+        self._lost, self._flaps = None, Flaps()
         if on:
             gone = self._findings.set_only(
-                {}, VIEW_KEYS | frozenset(SIGNAL_KEYS.values()), at=at, camera=self.camera.id
+                {}, VIEW_KEYS | _SIGNAL_KEYS, at=at, camera=self.camera.id
             )
         else:
             gone = []
@@ -251,19 +303,21 @@ class Watch:
         if expires_at is not None and at >= expires_at:
             self._scene.broken(at)
             out += self._move(gates.Cause.DOUBT_EXPIRED, at=at)
-        if self.loop is not None:
-            view = self.loop.view(at=at)
-            metres = str(metres_to_bring(self.loop.run.length_m))
-            items = words.bring(self.loop.run.cable, metres, end_plug=True)
-            told = {"detail": view.why, "bring": [item.en for item in items]}
-            wanted = {view.finding: self.loop.evidence() | told}
-            out += self._cable({key: said for key, said in wanted.items() if key}, at=at)
+        out += self._loop_timed(at=at)
+        calm_at = self._flaps.deadline()
+        if calm_at is not None and at >= calm_at:
+            self._flaps.timed(at=at)
+            out += self._signal_findings(at=at)
         out += self._learning.tend(self._teachable, at=at)
         return out + self._pace(at=at)
 
     def deadline(self, *, at: float) -> float:
         """When `timed` has something to do."""
-        due = [self.gate.doubt_expires_at()]
+        due = [
+            self.gate.doubt_expires_at(),
+            self._flaps.deadline(),
+            self._cable_flaps.deadline(),
+        ]
         if self.loop is not None:
             due.append(self.loop.deadline(at=at))
         return min((moment for moment in due if moment is not None), default=float("inf"))
@@ -272,6 +326,25 @@ class Watch:
     def cable(self) -> str:
         """State of the run in one word."""
         return self.loop.state.value if self.loop is not None else "no loop"
+
+    @property
+    def signal_word(self) -> str:
+        """The signal in one word."""
+        has = self._findings.has
+        if has(FindingKey.CAMERA_FLAPPING, self.camera.id):
+            return "flapping"
+        if not self.signal.fresh:
+            return "lost"
+        if has(FindingKey.VIEW_FROZEN, self.camera.id):
+            return "frozen"
+        return "dark" if has(FindingKey.VIEW_DARK, self.camera.id) else "fresh"
+
+    @property
+    def night(self) -> Night | None:
+        """The loop's first night after its commissioning, to be kept over restarts."""
+        if self.loop is None or self.loop.night_ohm is None or self._commissioned_s is None:
+            return self._known_night
+        return Night(self.loop.night_ohm, self._commissioned_s)
 
     @property
     def right_scene(self) -> bool | None:
@@ -325,33 +398,111 @@ class Watch:
 
     def _back(self, *, at: float) -> list[Command]:
         """First fresh picture of a connection."""
-        gone = self._findings.set_only(
-            {}, frozenset(SIGNAL_KEYS.values()), at=at, camera=self.camera.id
-        )
-        out: list[Command] = [Keep(record=record) for record in gone]
-        text = f"camera back id={self.camera.id} fresh video, view to be proven"
-        out.append(Say(level=Level.INFO, text=text))
+        self._lost = None
+        out = self._signal_findings(at=at)
+        if self._flaps.since is None:
+            text = f"camera back id={self.camera.id} fresh video, view to be proven"
+            out.append(Say(level=Level.INFO, text=text))
         return out + self._move(gates.Cause.SIGNAL_BACK, at=at)
 
+    def _signal_findings(self, *, at: float) -> list[Command]:
+        """Why no picture comes, said once; of a camera that comes and goes, only that it does."""
+        lost, wanted = self._lost, dict[FindingKey, dict[str, Json]]()
+        if self._flaps.since is not None:
+            wanted[FindingKey.CAMERA_FLAPPING] = {"detail": lost.detail if lost is not None else ""}
+        elif lost is not None:
+            wanted[SIGNAL_KEYS[lost.cause]] = {"detail": lost.detail}
+        news = self._findings.set_only(wanted, _SIGNAL_KEYS, at=at, camera=self.camera.id)
+        out: list[Command] = [Keep(record=record) for record in news]
+        if news and wanted:
+            why = "flapping" if self._flaps.since is not None or lost is None else lost.cause.value
+            detail = lost.detail if lost is not None else ""
+            text = f"camera lost id={self.camera.id} cause={why} {detail}".rstrip()
+            out.append(Say(level=Level.WARNING, text=text))
+        return out
+
+    # -- the supervised pair --
+
+    @property
+    def _loop_doubts(self) -> bool:
+        return self.loop is not None and self.loop.doubt_since is not None
+
+    @property
+    def _loop_forbids(self) -> bool:
+        if self.loop is None or self.loop.doubt_since is None:
+            return False
+        unbroken = self._gap_at < self.loop.doubt_since - _BEFORE_S
+        return self.loop.forbids(video_unbroken=unbroken)
+
+    @property
+    def _strict(self) -> bool:
+        """Whether nothing but the picture says that the camera hangs where it was commissioned.
+
+        Without a pair that is so after each loss; at the start of the box, when all cameras begin anew, the usual rule holds.
+        """
+        return self._was_lost if self.loop is None else self.loop.strict
+
+    def _loop_timed(self, *, at: float) -> list[Command]:
+        if self.loop is None:
+            return []
+        calm_at, due = self._cable_flaps.deadline(), self.loop.deadline(at=at)
+        if (due is None or due > at) and (calm_at is None or calm_at > at):
+            return []
+        self._cable_flaps.timed(at=at)
+        return self._loop_news(self.loop, broke=self.loop.timed(at=at), at=at)
+
+    def _loop_news(self, loop: Loop, *, broke: bool, at: float) -> list[Command]:
+        """What follows from the pair's new state."""
+        if loop.doubt_since != self._doubt_at:
+            self._doubt_at = loop.doubt_since
+            self._doubt_generation = self._stream[0] if self._stream is not None else None
+        out = self._broken(at=at) if broke else []
+        if self._loop_forbids:
+            out += self._move(gates.Cause.LOOP_FORBIDS, at=at)
+        view = loop.view(at=at)
+        key = self._steadied(view, at=at)
+        if key is self._cable_key and not self._cable_anew:
+            return out
+        self._cable_key, self._cable_anew = key, False
+        wanted = {key: loop.evidence() | {"detail": view.why}} if key is not None else {}
+        if loop.state is LoopState.SENSOR_FAULT and loop.doubt_since is not None:
+            # A board that fails mends no cable: what was found before still stands.
+            wanted |= {f.key: {} for f in self._findings.of(self.camera.id) if f.key in CABLE_KEYS}
+        news = self._findings.set_only(wanted, CABLE_KEYS, at=at, camera=self.camera.id)
+        return out + self._tell(news)
+
+    def _steadied(self, view: LoopView, *, at: float) -> FindingKey | None:
+        """A contact that opens and closes, or a board that answers now and then, is one finding, however it happens to stand."""
+        before, self._cable_read = self._cable_read, view.finding
+        if before is None and view.finding is not None:
+            self._cable_flaps.lost(at=at)
+        flaps = self._cable_flaps.since is not None
+        if view.finding is FindingKey.CABLE_OPEN:
+            chatters = view.noisy or (flaps and at < view.since + NOISY_WINDOW_S)
+            return FindingKey.CABLE_LOOSE if chatters else FindingKey.CABLE_OPEN
+        if view.finding is not None or not flaps:
+            return view.finding
+        opened = self._cable_key is FindingKey.CABLE_OPEN
+        return FindingKey.CABLE_LOOSE if opened else self._cable_key
+
     def _held_by_loop(self, event: PictureTaken, *, at: float) -> list[Command]:
-        """Video while the loop is open: held without a look at the picture."""
+        """Video while the pair is not whole: held without a look at the picture."""
         out = self._move(gates.Cause.LOOP_FORBIDS, at=at)
-        if event.generation != self._loop_open_generation:
+        loop = self.loop
+        elsewhere = event.generation != self._doubt_generation
+        if loop is not None and elsewhere and loop.state in _NOT_WHOLE:
             # The video came back on a new connection while its cable is still cut: the camera hangs elsewhere.
             record = self._findings.raise_(
                 FindingKey.CABLE_CAMERA_TAKEN,
                 at=at,
                 camera=self.camera.id,
-                evidence={"loop": "open", "place": self._run.place if self._run else ""},
+                evidence={"loop": loop.state.value, "place": loop.run.place},
             )
             if record is not None:
-                out += [
-                    Keep(record=record),
-                    Say(
-                        level=Level.WARNING,
-                        text=f"camera held id={self.camera.id} video came back while its cable reads open",
-                    ),
-                ]
+                text = (
+                    f"camera held id={self.camera.id} video came back while its cable is not whole"
+                )
+                out += [Keep(record=record), Say(level=Level.WARNING, text=text)]
         return out + self._pace(at=at)
 
     def _view_findings(self, *, at: float) -> list[Command]:
@@ -375,10 +526,6 @@ class Watch:
             out.append(Keep(record=record))
             out.append(Say(level=Level.WARNING if came else Level.INFO, text=text))
         return out
-
-    def _cable(self, wanted: dict[FindingKey, dict[str, Json]], *, at: float) -> list[Command]:
-        among = frozenset({FindingKey.CABLE_OPEN, FindingKey.CABLE_UNREADABLE})
-        return self._tell(self._findings.set_only(wanted, among, at=at, camera=self.camera.id))
 
     def _move(self, cause: gates.Cause, *, at: float) -> list[Command]:
         opened_at = self.gate.since

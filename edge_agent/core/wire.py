@@ -75,7 +75,7 @@ TOPICS: Final = (
         leaf="camera/{camera}",
         to_box=False,
         retained="retained",
-        what="current state of one camera: gate, signal, cable, view, findings, notice for the portal",
+        what="current state of one camera: gate, signal, cable, open work orders, view, findings, notice for the portal",
     ),
     Topic(
         leaf="live",

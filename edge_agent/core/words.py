@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from edge_agent.core.cable import metres_to_bring
 from edge_agent.core.messages import FindingKey
 
 if TYPE_CHECKING:
@@ -71,6 +70,11 @@ _CABLES: Final[Mapping[str, _Cable]] = {
 _DO_NOT_TAKE = Sentence(
     "Jangan bawa pulang kamera; biarkan di tempatnya, kami yang datang.",
     "Do not take the camera home; leave it, we come.",
+)
+
+_SEE_ORDER: Final = Sentence(
+    "Apa yang dibawa dan dikerjakan ada di perintah kerjanya.",
+    "What to bring and do stands in its work order.",
 )
 
 WORDS: Final[Mapping[FindingKey, Sentence]] = {
@@ -152,6 +156,12 @@ WORDS: Final[Mapping[FindingKey, Sentence]] = {
         "The stream of {camera} crashes or hangs its reader{why}. It is read apart, so that the others are not disturbed. "
         "Set it to plain H.264 without smart mode (H.264+/H.265+), and update its firmware.",
     ),
+    FindingKey.CAMERA_FLAPPING: Sentence(
+        "Gambar {camera} hilang dan kembali terus-menerus{why}. Biasanya steker longgar, catu daya lemah atau jaringan penuh. "
+        "Goyangkan tiap steker satu per satu sambil melihat gambarnya; bawa konektor baru, catu daya cadangan dan tangga.",
+        "The picture of {camera} comes and goes{why}. Usually a plug is loose, its power weak or its network full. "
+        "Move each plug in turn and watch the picture; bring new connectors, a spare power supply and a ladder.",
+    ),
     FindingKey.VIEW_NOT_COMMISSIONED: Sentence(
         "Pemandangan {camera} belum didaftarkan. Sebelum itu tidak ada gambarnya yang keluar. "
         "Setelah kamera terpasang benar di jalan, jalankan edge-agent commission di kotak.",
@@ -227,19 +237,59 @@ WORDS: Final[Mapping[FindingKey, Sentence]] = {
         "changed on purpose, commission it again at the box with edge-agent commission.",
     ),
     FindingKey.CABLE_OPEN: Sentence(
-        f"Kabel ke {{camera}} di {{place}} putus atau tercabut. Bawa {{bring}}. {_DO_NOT_TAKE.id}",
-        f"The cable to {{camera}} at {{place}} is cut or unplugged. Bring {{bring}}. {_DO_NOT_TAKE.en}",
+        "Kabel ke {camera} di {place} putus atau tercabut. Gambarnya ditahan, kecuali aturan kotak lain. "
+        f"{_SEE_ORDER.id} {_DO_NOT_TAKE.id}",
+        "The cable to {camera} at {place} is cut or unplugged. Its pictures are held unless the box is set otherwise. "
+        f"{_SEE_ORDER.en} {_DO_NOT_TAKE.en}",
+    ),
+    FindingKey.CABLE_SHORT: Sentence(
+        "Kabel ke {camera} di {place} korsleting{short_at_m}. Gambarnya ditahan, kecuali aturan kotak lain. "
+        f"{_SEE_ORDER.id} {_DO_NOT_TAKE.id}",
+        "The cable to {camera} at {place} is shorted{short_at_m}. Its pictures are held unless the box is set otherwise. "
+        f"{_SEE_ORDER.en} {_DO_NOT_TAKE.en}",
+    ),
+    FindingKey.CABLE_OTHER_LENGTH: Sentence(
+        "{camera} tersambung pada kabel yang panjangnya lain daripada saat didaftarkan{length_now_m}: kamera dipindah, atau "
+        "kabelnya diganti. Gambarnya ditahan. Cari kameranya; bila kabelnya memang diganti, jalankan "
+        f"edge-agent commission --run di kotak. {_DO_NOT_TAKE.id}",
+        "{camera} hangs on a cable of another length than was commissioned{length_now_m}: it was moved, or its cable replaced. "
+        "Its pictures are held. Find the camera; if the cable was replaced on purpose, run edge-agent commission --run at the "
+        f"box. {_DO_NOT_TAKE.en}",
+    ),
+    FindingKey.CABLE_CORRODED: Sentence(
+        "Tahanan kabel {camera} di {place} berubah perlahan: sambungan berkarat atau kemasukan air. "
+        f"Gambarnya ditahan, kecuali aturan kotak lain. {_SEE_ORDER.id}",
+        "The resistance of the cable to {camera} at {place} changes slowly: a joint corrodes, or water is in it. "
+        f"Its pictures are held unless the box is set otherwise. {_SEE_ORDER.en}",
+    ),
+    FindingKey.CABLE_HOUSING_OPEN: Sentence(
+        "Rumah steker {camera} di {place} dibuka. Gambarnya ditahan. Periksa siapa dan mengapa, lalu tutup lagi. "
+        f"{_DO_NOT_TAKE.id}",
+        "The plug's housing of {camera} at {place} was opened. Its pictures are held. Find out who and why, then close it. "
+        f"{_DO_NOT_TAKE.en}",
+    ),
+    FindingKey.CABLE_LOOSE: Sentence(
+        "Sambungan kabel {camera} di {place} goyah dan sebentar lagi lepas. Gambarnya masih disiarkan selama kabelnya terbaca "
+        f"utuh. {_SEE_ORDER.id}",
+        "A contact in the cable to {camera} at {place} is shaky and will soon open. Its pictures are still released while the "
+        f"cable reads whole. {_SEE_ORDER.en}",
+    ),
+    FindingKey.CABLE_NOT_COMMISSIONED: Sentence(
+        "Kabel pengawas {camera} belum didaftarkan{why}. Sampai itu selesai, pemandangannya diperiksa lebih ketat. "
+        "Jalankan edge-agent commission --run di kotak, dengan steker ujung dan pita ukur.",
+        "The supervised pair of {camera} is not commissioned{why}. Until then its view is checked more strictly. "
+        "Run edge-agent commission --run at the box, with the end plug and a tape measure.",
     ),
     FindingKey.CABLE_UNREADABLE: Sentence(
         "Kabel pengawas {camera} tidak terbaca{why}. Ini gangguan kotak, bukan kabel jalan. "
-        "Periksa terminal dan papan masukan di dalam kotak; gambar tetap diperiksa dengan cara lain.",
+        "Periksa terminal dan papan masukan di dalam kotak; pemandangannya diperiksa lebih ketat sampai terbaca lagi.",
         "The supervised pair of {camera} cannot be read{why}. That is a fault of the box, not of the cable outside. "
-        "Check terminals and input board within the box; its pictures are still checked otherwise.",
+        "Check terminals and input board within the box; until then its view is checked more strictly.",
     ),
     FindingKey.CABLE_CAMERA_TAKEN: Sentence(
-        "{camera} memberi gambar lagi padahal kabelnya di {place} masih putus: kameranya tersambung di tempat lain, "
+        "{camera} memberi gambar lagi padahal kabelnya di {place} belum utuh: kameranya tersambung di tempat lain, "
         f"mungkin di rumah. Gambarnya ditahan; tidak seorang pun di luar melihatnya. Cabut kameranya di sana. {_DO_NOT_TAKE.id}",
-        "{camera} gives a picture again while its cable at {place} is still open: it is plugged in somewhere else, perhaps in a "
+        "{camera} gives a picture again while its cable at {place} is not whole: it is plugged in somewhere else, perhaps in a "
         f"home. Its pictures are held; nobody outside sees them. Unplug it there. {_DO_NOT_TAKE.en}",
     ),
     FindingKey.PRIVACY_WIRING: Sentence(
@@ -355,6 +405,54 @@ WORDS: Final[Mapping[FindingKey, Sentence]] = {
         "The box's supply voltage is too low. It may die suddenly and spoil its card. "
         "Replace power supply and cable; bring an official 5 V supply.",
     ),
+    FindingKey.BOX_THROTTLED: Sentence(
+        "Kotak memperlambat diri karena panas atau tegangan rendah. Kamera bisa dibaca terlambat. "
+        "Bersihkan jalan udara, teduhkan kotak, dan pakai catu daya resmi 5 V.",
+        "The box slows itself down, for heat or a weak supply. Cameras may be read late. "
+        "Clear its air slots, shade it, and use an official 5 V supply.",
+    ),
+    FindingKey.BOX_INODES_LOW: Sentence(
+        "Di kartu hampir tidak bisa dibuat berkas baru lagi{free_percent}, walau masih ada ruang. Terlalu banyak berkas kecil. "
+        "Cari folder yang penuh berkas bukan milik agen dan hapus.",
+        "The card can hardly take new files any more{free_percent}, though it has room. There are too many small files. "
+        "Find the folder full of files that are not the agent's, and delete them.",
+    ),
+    FindingKey.BOX_READ_ONLY: Sentence(
+        "Kartu hanya bisa dibaca lagi: sistem menguncinya setelah kesalahan tulis. Kartunya sedang rusak. "
+        "Bawa kartu baru yang sudah disiapkan; jangan matikan kotak sebelum catatannya terkirim.",
+        "The card can only be read any more: the system locked it after an error in writing. It is dying. "
+        "Bring a new card, already flashed; leave the box on until its records are sent.",
+    ),
+    FindingKey.BOX_CARD_WORN: Sentence(
+        "Penyimpan kotak hampir aus{worn_percent}. Ia masih bekerja, tetapi tidak lama lagi. "
+        "Siapkan kartu atau kotak pengganti pada kunjungan berikut.",
+        "The box's storage is nearly worn out{worn_percent}. It still works, but not for long. "
+        "Prepare another card or box for the next visit.",
+    ),
+    FindingKey.BOX_DOOR_OPEN: Sentence(
+        "Pintu kotak terbuka{why}. Bila bukan teknisi, seseorang ada di dalam kotak. "
+        "Lihat siapa di sana, lalu kunci pintunya.",
+        "The box's door is open{why}. Unless it is a technician, somebody is inside the box. "
+        "See who is there, then lock the door.",
+    ),
+    FindingKey.BOX_MAINS_LOST: Sentence(
+        "Listrik di kotak padam; kotak berjalan dengan baterai. Kamera bisa mati bersamanya, dan itu bukan kerusakan kabel. "
+        "Periksa sekring dan meteran; bila sekampung padam, tunggu saja.",
+        "The mains at the box are out; it runs on its battery. Cameras may be dead with it, and that is no broken cable. "
+        "Check the fuse and the meter; if the whole street is dark, wait.",
+    ),
+    FindingKey.BOX_UPS_EMPTY: Sentence(
+        "Baterai kotak hampir habis. Semua catatan sudah ditulis ke kartu; kotak segera mati dan menyala lagi bersama listrik. "
+        "Pulihkan listriknya; bila padam singkat pun menghabiskannya, ganti baterainya.",
+        "The box's battery is nearly empty. All records are on the card; it will stop soon and start again with the mains. "
+        "Restore the mains; if a short cut empties it, replace the battery.",
+    ),
+    FindingKey.BOX_LINES_UNREADABLE: Sentence(
+        "Sebagian masukan kotak tidak terbaca{why}. Ini gangguan kotak; kamera tidak disalahkan karenanya. "
+        "Periksa papan masukan, catu 12 V dan kabel pitanya.",
+        "Some inputs of the box cannot be read{why}. That is a fault of the box; no camera is blamed for it. "
+        "Check the input board, the 12 V supply and its ribbon cable.",
+    ),
     FindingKey.CLOCK_UNTRUSTED: Sentence(
         "Jam kotak belum dipastikan. Urutan catatan tetap benar; jamnya ditandai tidak pasti dan diperbaiki nanti. "
         "Pulihkan internet, atau bawa baterai jam (RTC).",
@@ -375,6 +473,10 @@ _BRACKETS: Final[Mapping[str, str]] = {
     "free_mb": " ({} MB)",
     "used_percent": " ({} %)",
     "percent_covered": " ({} %)",
+    "free_percent": " ({} %)",
+    "worn_percent": " ({} %)",
+    "short_at_m": " (≤ {} m)",
+    "length_now_m": " ({} m)",
 }
 
 
@@ -461,11 +563,7 @@ def _number(value: Json) -> float:
 def _fields(evidence: Mapping[str, Json], language: str) -> dict[str, str]:
     known = {name: _plain(evidence.get(name)) for name in (*_FALLBACK, *_BRACKETS)}
     known["why"] = _plain(evidence.get("detail")) or known["why"]
-    metres = _plain(evidence.get("bring_m")) or _metres(evidence.get("length_m"))
-    items = bring(_plain(evidence.get("cable")), metres, end_plug=True)
     fields = {name: known[name] or _in(fallback, language) for name, fallback in _FALLBACK.items()}
-    *most, last = (_in(item, language) for item in items)
-    fields["bring"] = f"{', '.join(most)} {'dan' if language == 'id' else 'and'} {last}"
     fields["shift"] = _in(shift(evidence), language)
     fields |= {
         name: form.format(known[name]) if known[name] else "" for name, form in _BRACKETS.items()
@@ -483,16 +581,6 @@ def _plain(value: Json) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value) if abs(value) < 10**15 else ""
     return ""
-
-
-def _metres(length_m: Json) -> str:
-    if (
-        isinstance(length_m, bool)
-        or not isinstance(length_m, (int, float))
-        or not 0 < length_m <= 10_000
-    ):
-        return ""
-    return str(metres_to_bring(length_m))
 
 
 def _in(sentence: Sentence, language: str) -> str:
@@ -527,12 +615,19 @@ _FAULTS: Final = frozenset(
     {
         *(key for key in FindingKey if key.name.startswith("CAMERA_")),
         FindingKey.CABLE_OPEN,
+        FindingKey.CABLE_SHORT,
+        FindingKey.CABLE_CORRODED,
         FindingKey.VIEW_COVERED,
         FindingKey.VIEW_FROZEN,
     }
 )
 _HOLDS: Final = frozenset(
-    {key for key in FindingKey if key.name.startswith("VIEW_")} | {FindingKey.CABLE_CAMERA_TAKEN}
+    {key for key in FindingKey if key.name.startswith("VIEW_")}
+    | {
+        FindingKey.CABLE_CAMERA_TAKEN,
+        FindingKey.CABLE_OTHER_LENGTH,
+        FindingKey.CABLE_HOUSING_OPEN,
+    }
 )
 
 

@@ -211,13 +211,13 @@ def cable_cut(stage: Stage) -> list[Check]:
     hero = stage.cameras[0]
     before = _at_hub(stage)
     cut_at = stage.clock.now()
-    stage.street.open_loop(hero)
+    stage.street.cut_run(hero)
     stage.films.darken(hero, "nothing, its cable is cut")
     stage.tell("street", f"the cable to {hero} is cut")
     stage.until("its gate is not open", _gate_is(stage, hero, "held", "closed"), within_s=_SOON_S)
     stage.until(
         "the work order is at the hub",
-        _hub_heard(stage, "finding.opened", hero, "cable_open"),
+        _hub_heard(stage, "work_order.opened", hero),
         within_s=_ARRIVE_S,
     )
     stage.until("the box calls it dark", _gate_is(stage, hero, "closed"), within_s=_SOON_S)
@@ -252,7 +252,7 @@ def at_home(stage: Stage) -> list[Check]:
         within_s=_ARRIVE_S,
     )
     _watch_the_room(stage)
-    stage.street.close_loop(hero)
+    stage.street.mend_run(hero)
     stage.tell("street", "somebody bridges the loop: now only the picture itself can tell")
     stage.until(
         "the hub hears of a foreign view",
@@ -285,10 +285,10 @@ def _watch_the_room(stage: Stage) -> None:
 def back_on_pole(stage: Stage) -> list[Check]:
     """A cable of the right length: the camera proves itself, with more evidence than usual."""
     hero = stage.cameras[0]
-    stage.street.open_loop(hero)
+    stage.street.cut_run(hero)
     stage.films.darken(hero, "nothing, it is carried back")
     stage.until("its gate is closed", _gate_is(stage, hero, "closed"), within_s=_SOON_S)
-    stage.street.close_loop(hero)
+    stage.street.mend_run(hero)
     back_at = stage.clock.now()
     stage.back_on_pole(hero)
     stage.tell("street", f"{hero} is back on its pole, with 55 m of new cable")

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 _LOOPBACK: Final = "127.0.0.1"
 _ORDER_S: Final = 10
+_ORDER_STANDS: Final = frozenset({"work_order.opened", "work_order.updated", "work_order.reminded"})
 _RECORDS: Final = "SELECT epoch, seq, kind, rank, camera, lane, at, time, received, data, picture FROM record ORDER BY seq"
 
 
@@ -163,24 +164,19 @@ class City:
     def work_order(self, camera: str) -> WorkOrder | None:
         """The newest work order for the cable of *camera*."""
         orders = [
-            kept
-            for kept in self.records()
-            if kept.camera == camera
-            and kept.kind == "finding.opened"
-            and kept.data["key"].text() == "cable_open"
+            kept for kept in self.records() if kept.camera == camera and kept.kind in _ORDER_STANDS
         ]
         return _work_order(orders[-1]) if orders else None
 
     def work_orders(self) -> tuple[str, ...]:
-        """Cables that are to be mended now, in words."""
+        """What is to be mended now, in words."""
         broken: dict[str, Kept] = {}
         for kept in self.records():
-            if kept.camera is None or kept.data["key"].text() != "cable_open":
-                continue
-            if kept.kind == "finding.opened":
-                broken[kept.camera] = kept
-            else:
-                broken.pop(kept.camera, None)
+            order = kept.data["order"].text()
+            if kept.kind in _ORDER_STANDS:
+                broken[order] = kept
+            elif kept.kind == "work_order.closed":
+                broken.pop(order, None)
         return tuple(_work_order(kept).text for kept in broken.values())
 
     # ---- what the box says of itself ----
@@ -262,12 +258,11 @@ def _received(kept: Kept) -> Received | None:
 
 
 def _work_order(kept: Kept) -> WorkOrder:
-    evidence = kept.data["evidence"]
-    bring = tuple(item.text() for item in evidence["bring"].items())
-    place = evidence["place"].text()
+    bring = tuple(item.text() for item in kept.data["bring"]["en"].items())
+    place, cause = kept.data["place"].text(), kept.data["cause"].text().replace("_", " ")
     return WorkOrder(
         camera=kept.camera or "",
-        metres=evidence["bring_m"].number(),
+        metres=kept.data["bring_m"].number(),
         bring=bring,
-        text=f"{kept.camera}, {place}: cable cut; bring {', '.join(bring)}",
+        text=f"{kept.camera or 'box'}, {place}: {cause}; bring {', '.join(bring)}",
     )

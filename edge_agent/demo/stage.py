@@ -28,6 +28,7 @@ from edge_agent.core.messages import Command, KeepPicture, Level, OpenShutter, S
 from edge_agent.core.settings import (
     Camera,
     CameraKind,
+    DigitalLoop,
     Health,
     Hub,
     Identity,
@@ -179,7 +180,7 @@ class Stage:
                     cable="cat5e-outdoor",
                     length_m=length_m,
                     place=place,
-                    loop_pin=pin,
+                    loop=DigitalLoop(pin=pin),
                 )
                 for camera, length_m, place, pin in zip(
                     self.cameras, CABLES_M, PLACES, LOOP_PINS, strict=False
@@ -192,6 +193,7 @@ class Stage:
             health=Health(
                 disk_free_min_bytes=1_000_000, memory_used_max_percent=99.9, cpu_celsius_max=110.0
             ),
+            baselines_folder=str(self.folder / "runs"),
             views_folder=str(self.folder / "views"),
             status_socket=str(self.folder / "status.sock"),
             simulated=True,

@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge_agent.core import nights
 from edge_agent.core.gate import DOUBT_S
 from edge_agent.core.messages import (
+    BaselineRead,
     BoxRead,
     CameraLost,
     Cause,
@@ -27,15 +29,20 @@ from edge_agent.core.messages import (
     Lane,
     Learn,
     LessonEnded,
+    Line,
+    LineRead,
     LinkDown,
+    LoopMeasured,
     LoopRead,
+    Memory,
+    NicRead,
     OpenShutter,
     OrderForged,
     OrderVerified,
     Purge,
     Purged,
     Rank,
-    RememberPolicy,
+    Remember,
     Send,
     ShowLamps,
     StartCameras,
@@ -44,10 +51,12 @@ from edge_agent.core.messages import (
     Stored,
     SwitchRead,
     Verify,
+    VideoLossTold,
 )
-from edge_agent.core.settings import Settings, SwitchKind
+from edge_agent.core.settings import LoopOpenPolicy, MeasuredLoop, Settings, SwitchKind
+from tests.core.test_cable import BASE, NORMAL
 from tests.support.build import LIVING_ROOM, STREET, opened, picture
-from tests.support.play import LIVE, PRESSED, RELEASED, WALL_S, Play, committed, settings
+from tests.support.play import LIVE, PRESSED, RELEASED, RUN, WALL_S, Play, committed, settings
 
 
 def show(
@@ -406,7 +415,7 @@ def test_suspended_by_the_city_until_its_time_is_over():
     status = play.status()
     assert status["suspended"] is True
     assert play.did(ShowLamps)[-1] == ShowLamps(lamp=Lamp.SUSPENDED)
-    assert play.did(RememberPolicy)
+    assert play.did(Remember)
     play.post(policy(1, until + 1e6))
     play.wait(31.0, switch=LIVE)
     assert play.status()["suspended"] is False
@@ -416,14 +425,14 @@ def test_suspended_by_the_city_until_its_time_is_over():
 
 def test_a_remembered_suspension_holds_from_the_first_second():
     claims = policy(3, 1_900_000_000.0).claims
-    play = Play.begin(policy=claims)
+    play = Play.begin(remembered={Memory.POLICY: claims})
     assert play.status()["suspended"] is True
     play.wait(10.0, switch=LIVE)
     assert play.did(Connect) == []
 
 
 def test_a_suspension_that_ended_while_the_box_was_off_is_not_told_again():
-    play = Play.begin(policy=policy(3, WALL_S - 60.0).claims)
+    play = Play.begin(remembered={Memory.POLICY: policy(3, WALL_S - 60.0).claims})
     play.wait(10.0, switch=LIVE)
     assert play.status()["suspended"] is False
     assert not any(r.kind.startswith("hub.") for r in play.records)
@@ -431,8 +440,221 @@ def test_a_suspension_that_ended_while_the_box_was_off_is_not_told_again():
 
 
 def test_a_box_without_a_clock_holds_to_a_suspension_it_remembers():
-    play = Play.begin(policy=policy(3, WALL_S).claims, wall_s=0.0)
+    play = Play.begin(remembered={Memory.POLICY: policy(3, WALL_S).claims}, wall_s=0.0)
     assert play.status()["suspended"] is True
+
+
+# ---- lines, interfaces, recorders ----
+
+
+def keys(play: Play) -> list[str]:
+    return [finding["key"] for finding in play.status()["findings"]]
+
+
+def line(kind: Line, *, on: bool | None, camera: str | None = None, why: str = "") -> LineRead:
+    return LineRead(line=kind, camera=camera, on=on, why=why)
+
+
+@pytest.mark.parametrize(
+    ("kind", "key", "rank"),
+    [
+        (Line.DOOR, FindingKey.BOX_DOOR_OPEN, Rank.AUDIT),
+        (Line.MAINS_LOST, FindingKey.BOX_MAINS_LOST, Rank.AUDIT),
+        (Line.SHUTDOWN, FindingKey.BOX_UPS_EMPTY, Rank.AUDIT),
+    ],
+)
+def test_a_line_of_the_box_is_a_finding_that_is_on_the_card_at_once_and_never_ends_the_agent(
+    kind, key, rank
+):
+    play = Play.begin()
+    play.post(line(kind, on=True))
+    assert key.value not in keys(play)
+    play.wait(2.0)
+    assert keys(play).count(key.value) == 1
+    opened_record = next(r for r in play.records if r.data.get("key") == key.value)
+    assert opened_record.rank is rank
+    play.post(line(kind, on=False))
+    play.wait(120.0)
+    assert key.value not in keys(play)
+    assert play.did(Stop) == []
+
+
+def test_a_line_that_cannot_be_read_is_one_finding_with_its_reason():
+    play = Play.begin()
+    play.post(line(Line.POWER, on=None, why="GPIO12 is held by pigpiod"))
+    play.post(line(Line.NVR_ALARM, on=None, camera="gate", why="GPIO21: no such pin"))
+    (found,) = [f for f in play.agent._findings if f.key is FindingKey.BOX_LINES_UNREADABLE]
+    assert found.evidence == {"detail": "GPIO12 is held by pigpiod"}
+    play.post(line(Line.POWER, on=True), line(Line.NVR_ALARM, on=False, camera="gate"))
+    play.wait(1.0)
+    assert "box_lines_unreadable" not in keys(play)
+
+
+def test_all_currents_at_zero_accuse_the_box_and_no_cable():
+    fitted = tuple(replace(RUN, camera=c, loop=None, current_channel=0) for c in ("gate", "river"))
+    play = Play.begin(replace(settings(), runs=fitted))
+    play.go_live()
+    for name in ("gate", "river"):
+        play.post(opened(camera=name))
+    for _ in range(60):
+        show(play, "gate", 1)
+        play.post(picture(camera="river", taken_at=play.now))
+        for name in ("gate", "river"):
+            play.post(LineRead(line=Line.CURRENT, camera=name, on=None, value=0.1))
+    assert "box_lines_unreadable" in keys(play)
+    assert [r for r in play.records if r.kind.startswith("work_order.")] == []
+
+
+def test_a_press_that_cuts_the_cameras_power_is_no_fault_of_the_box():
+    fitted = tuple(replace(RUN, camera=c, loop=None, current_channel=0) for c in ("gate", "river"))
+    play = Play.begin(replace(settings(), runs=fitted))
+    play.go_live()
+
+    def draw(value: float) -> None:
+        for name in ("gate", "river"):
+            play.post(LineRead(line=Line.CURRENT, camera=name, on=None, value=value))
+
+    draw(200.0)
+    play.wait(60.0, switch=LIVE)
+    play.post(PRESSED)
+    draw(0.1)
+    assert "box_lines_unreadable" not in keys(play)
+    play.wait(4.0, switch=RELEASED)
+    draw(0.1)
+    assert "box_lines_unreadable" in keys(play), "live again, and still nothing flows"
+
+
+def test_a_dead_supply_that_feeds_no_camera_we_know_of_is_no_order_at_all():
+    play = Play.begin(replace(settings(), runs=(replace(RUN, cable="cat5e-poe", loop=None),)))
+    play.go_live()
+    play.post(opened(camera="gate"), line(Line.POWER, on=True))
+    play.wait(90.0, switch=LIVE)
+    play.post(line(Line.POWER, on=False))
+    show(play, "gate", 10)
+    assert [r.kind for r in play.records if r.kind.startswith("work_order.")] == []
+
+
+def test_a_baseline_that_is_back_takes_its_finding_back_at_once():
+    play = Play.begin(replace(settings(), runs=(replace(RUN, loop=MeasuredLoop(channel=0)),)))
+    known = BaselineRead(camera="gate", baseline=replace(BASE, camera="gate"))
+    play.post(BaselineRead(camera="gate", baseline=None, why="damaged"))
+    assert "cable_not_commissioned" in keys(play)
+    play.post(known)
+    assert "cable_not_commissioned" not in keys(play)
+
+
+def test_the_service_button_is_a_record_and_nothing_else():
+    play = Play.begin()
+    play.post(line(Line.SERVICE, on=True))
+    play.wait(1.0)
+    play.post(line(Line.SERVICE, on=True))
+    play.wait(1.0)
+    assert [r.kind for r in play.records].count("box.service") == 1
+    assert keys(play) == []
+
+
+def test_what_is_remembered_of_a_night_is_written_once_and_taken_back():
+    measured = replace(RUN, loop=MeasuredLoop(channel=0))
+    chosen = replace(settings(), runs=(measured,))
+    play = Play.begin(chosen)
+    evening_s = (
+        1_800_000_000.0 - 1_800_000_000.0 % 86_400 + 19.9 * 3600
+    )  # shortly before 3:00 in Java
+    play.post(ClockRead(wall_s=evening_s, trusted=True, source="test"))
+    baseline = replace(BASE, camera="gate")
+    play.post(BaselineRead(camera="gate", baseline=baseline))
+    for _ in range(900):
+        play.now += 9.0
+        play.post(LoopMeasured(camera="gate", ohm=NORMAL, spread_ohm=0.05, counts=1810.0))
+    (kept,) = [c for c in play.did(Remember) if c.memory is Memory.NIGHTS]
+    assert nights.load(kept.value) == {"gate": nights.Night(NORMAL, BASE.wall_s)}
+    again = Play.begin(chosen, remembered={Memory.NIGHTS: kept.value})
+    again.post(BaselineRead(camera="gate", baseline=baseline))
+    assert [c for c in again.did(Remember) if c.memory is Memory.NIGHTS] == []
+    other = replace(baseline, wall_s=BASE.wall_s + 1)
+    again.post(BaselineRead(camera="gate", baseline=other))
+    (forgotten,) = [c for c in again.did(Remember) if c.memory is Memory.NIGHTS]
+    assert nights.load(forgotten.value) == {}
+
+
+def test_remembered_orders_that_make_no_sense_cost_a_line_and_nothing_else():
+    play = Play.begin(remembered={Memory.ORDERS: b"\xff{"})
+    assert [line for line in play.said if "remembered work orders" in line] != []
+    assert play.status()["orders"] == []
+
+
+def test_an_open_loop_is_an_order_that_stands_in_the_cameras_state_and_in_the_status():
+    play = live_box()
+    play.post(LoopRead(camera="gate", closed=False))
+    play.wait(12.0, switch=LIVE)
+    (order,) = play.status()["orders"]
+    assert (order["cause"], order["cameras"]) == ("cable_cut", ["gate"])
+    assert order["bring"]["en"][0] == "55 m of outdoor Cat5e cable"
+    states = [c.message for c in play.did(Send) if c.message.topic.endswith("/camera/gate")]
+    told = json.loads(states[-1].payload)
+    assert (told["cable"], [entry["order"] for entry in told["orders"]]) == (
+        "open",
+        [order["order"]],
+    )
+    assert "open_s" not in told["orders"][0], "or it would be published each second"
+
+
+def test_a_recorder_that_reports_a_loss_interrupts_and_its_all_clear_does_not():
+    strict = replace(RUN, loop_open_policy=LoopOpenPolicy.SCENE_STRICT)
+    play = Play.begin(replace(settings(), runs=(strict,)))
+    play.go_live()
+    play.post(opened(camera="gate"), LoopRead(camera="gate", closed=True))
+    show(play, "gate", 10)
+    play.post(LoopRead(camera="gate", closed=False))
+    show(play, "gate", 15)
+    assert shutter(play).cameras == {"gate"}
+    play.post(VideoLossTold(camera="gate", lost=True))
+    assert shutter(play).cameras == frozenset()
+    play.post(VideoLossTold(camera="gate", lost=False))
+    show(play, "gate", 15)
+    assert shutter(play).cameras == frozenset()
+
+
+def test_a_dead_supply_is_one_order_for_the_box():
+    coax = tuple(replace(RUN, camera=c, cable="rg59-power", loop=None) for c in ("gate", "river"))
+    play = Play.begin(replace(settings(), runs=coax))
+    play.go_live()
+    play.post(line(Line.POWER, on=True))
+    play.wait(90.0, switch=LIVE)
+    play.post(line(Line.POWER, on=False))
+    play.wait(10.0, switch=LIVE)
+    orders = [r for r in play.records if r.kind == "work_order.opened"]
+    assert [(r.camera, r.data["cause"]) for r in orders] == [(None, "power_dead")]
+
+
+def test_the_metrics_say_how_good_the_way_to_the_hub_was():
+    play = live_box()
+    play.post(LinkDown(key=FindingKey.HUB_UNREACHABLE, detail="refused"))
+    play.wait(10.0, switch=LIVE)
+    play.connect_hub()
+    play.post(box_read())
+    metrics = [r for r in play.records if r.kind == "box.metrics"][-1]
+    uplink: Any = metrics.data["uplink"]
+    assert uplink["breaks"] == 1
+    assert uplink["down_s"] >= 10.0
+    assert metrics.data["card_written_bytes"] == 512
+
+
+def box_read() -> BoxRead:
+    return BoxRead(
+        cpu_percent=5.0,
+        cpu_celsius=40.0,
+        memory_used_percent=40.0,
+        memory_available_bytes=1,
+        disk_free_bytes=None,
+        disk_used_percent=None,
+        uptime_s=100.0,
+        agent_rss_bytes=1,
+        net_sent_bytes=1,
+        net_received_bytes=1,
+        under_voltage=None,
+        card_written_bytes=512,
+    )
 
 
 HOSTILE = st.one_of(
@@ -453,6 +675,41 @@ HOSTILE = st.one_of(
         detail=st.just("x"),
     ),
     st.builds(LoopRead, camera=st.just("gate"), closed=st.sampled_from([True, False, None])),
+    st.builds(
+        LoopMeasured,
+        camera=st.sampled_from(["gate", "river", "ghost"]),
+        ohm=st.none() | st.floats(),
+        spread_ohm=st.floats(),
+        counts=st.floats(),
+    ),
+    st.builds(
+        BaselineRead,
+        camera=st.sampled_from(["gate", "ghost"]),
+        baseline=st.sampled_from([None, BASE]),
+        why=st.just("x"),
+    ),
+    st.builds(
+        LineRead,
+        line=st.sampled_from(Line),
+        camera=st.sampled_from([None, "gate", "ghost"]),
+        on=st.sampled_from([True, False, None]),
+        value=st.none() | st.floats(),
+        why=st.sampled_from(["", "x"]),
+    ),
+    st.builds(
+        NicRead,
+        interface=st.sampled_from(["eth1", "ghost"]),
+        carrier=st.sampled_from([True, False, None]),
+        speed_mbit=st.none() | st.integers(-1, 1000),
+        carrier_downs=st.none() | st.integers(0, 9),
+        crc_errors=st.none() | st.integers(0, 90),
+    ),
+    st.builds(
+        VideoLossTold,
+        camera=st.sampled_from(["gate", "ghost"]),
+        lost=st.booleans(),
+        why=st.just(""),
+    ),
     st.builds(
         picture,
         camera=st.sampled_from(["gate", "river"]),
@@ -510,8 +767,13 @@ def test_nothing_that_can_arrive_makes_the_agent_raise_or_opens_the_shutter_whil
 
 
 @pytest.mark.parametrize("seconds", [1, 60, 3600])
-def test_an_idle_box_does_not_spin(seconds: int):
+@pytest.mark.parametrize("broken", [False, True])
+def test_an_idle_box_does_not_spin(seconds: int, broken: bool):
     play = live_box()
+    if broken:
+        play.post(LoopRead(camera="gate", closed=False), line(Line.MAINS_LOST, on=True))
+        play.wait(20.0, switch=LIVE)
+        assert play.status()["orders"]
     ticks = 0
     end = play.now + seconds
     play.post(LIVE)

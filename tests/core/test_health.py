@@ -2,10 +2,21 @@
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.core.health import AUDIT_KEYS, BOX_KEYS, SIGNAL_KEYS, Findings, judge_box
+from edge_agent.core.health import (
+    AUDIT_KEYS,
+    BOX_KEYS,
+    FLAP_WINDOW_S,
+    FLAPS,
+    SIGNAL_KEYS,
+    Findings,
+    Flaps,
+    LinkQuality,
+    judge_box,
+)
 from edge_agent.core.messages import BoxRead, Cause, FindingKey, Json, Rank
 from edge_agent.core.settings import Health
 
@@ -52,7 +63,7 @@ def test_the_record_says_in_two_languages_what_to_do_and_calls_the_camera_by_its
     ):
         said = str(record.data[language])
         assert "Gapura Gang 3" in said
-        assert "55 m" in said
+        assert "pole 3" in said
         assert order in said
 
 
@@ -97,6 +108,10 @@ def test_each_limit_of_the_box_is_told():
         disk_free_bytes=10_000_000,
         memory_used_percent=95.0,
         under_voltage=True,
+        throttled=True,
+        inodes_free_percent=1.0,
+        read_only=True,
+        card_worn_percent=90,
     )
     assert set(judge_box(ill, LIMITS, Findings())) == BOX_KEYS
 
@@ -118,9 +133,124 @@ def test_a_temperature_at_its_limit_does_not_chatter(temperatures):
 
 def test_each_closes_only_beyond_its_margin():
     findings = Findings()
-    ill = replace(WELL, cpu_celsius=80.0, disk_free_bytes=999_999_999, memory_used_percent=90.0)
+    dithering = {
+        FindingKey.BOX_HOT,
+        FindingKey.BOX_DISK_LOW,
+        FindingKey.BOX_MEMORY_LOW,
+        FindingKey.BOX_INODES_LOW,
+    }
+    ill = replace(
+        WELL,
+        cpu_celsius=80.0,
+        disk_free_bytes=999_999_999,
+        memory_used_percent=90.0,
+        inodes_free_percent=4.9,
+    )
     findings.set_only(judge_box(ill, LIMITS, findings), BOX_KEYS, at=0.0)
-    near = replace(WELL, cpu_celsius=75.0, disk_free_bytes=1_099_999_999, memory_used_percent=85.0)
-    assert set(judge_box(near, LIMITS, findings)) == BOX_KEYS - {FindingKey.BOX_UNDER_VOLTAGE}
-    well = replace(WELL, cpu_celsius=74.9, disk_free_bytes=1_100_000_000, memory_used_percent=84.9)
+    near = replace(
+        WELL,
+        cpu_celsius=75.0,
+        disk_free_bytes=1_099_999_999,
+        memory_used_percent=85.0,
+        inodes_free_percent=5.9,
+    )
+    assert set(judge_box(near, LIMITS, findings)) == dithering
+    well = replace(
+        WELL,
+        cpu_celsius=74.9,
+        disk_free_bytes=1_100_000_000,
+        memory_used_percent=84.9,
+        inodes_free_percent=6.0,
+    )
     assert judge_box(well, LIMITS, findings) == {}
+    assert judge_box(near, LIMITS, Findings()) == {}
+
+
+@pytest.mark.parametrize(
+    ("worn", "ending", "told"),
+    [
+        (80, False, False),
+        (90, False, True),
+        (None, True, True),
+        (20, True, True),
+        (None, None, False),
+    ],
+)
+def test_a_card_is_told_by_either_of_its_own_words(worn, ending, told):
+    read = replace(WELL, card_worn_percent=worn, card_ending=ending)
+    assert (FindingKey.BOX_CARD_WORN in judge_box(read, LIMITS, Findings())) is told
+
+
+# ---- a camera that comes and goes ----
+
+
+def test_so_many_losses_within_the_window_are_flapping_and_one_fewer_is_not():
+    flaps = Flaps()
+    for number in range(FLAPS - 1):
+        flaps.lost(at=number * 10.0)
+    assert flaps.deadline() is None
+    flaps.lost(at=599.9)
+    assert flaps.since == 599.9
+    slow = Flaps()
+    for number in range(20):
+        slow.lost(at=number * FLAP_WINDOW_S / (FLAPS - 1))
+    assert slow.since is None, "once in three minutes is no flapping"
+
+
+def test_flapping_is_over_after_a_calm_window_only():
+    flaps = Flaps()
+    for at in (0.0, 1.0, 2.0, 3.0, 500.0):
+        flaps.lost(at=at)
+    assert flaps.since == 3.0
+    assert flaps.deadline() == 1100.0
+    seen = []
+    for at in (1099.9, 1100.0, 1200.0):
+        flaps.timed(at=at)
+        seen.append(flaps.since)
+    flaps.lost(at=1200.0)
+    assert [*seen, flaps.since] == [3.0, None, None, None], "one loss after the calm is one loss"
+
+
+# ---- the way to the hub ----
+
+
+def test_a_report_counts_breaks_and_the_time_without_a_hub_and_starts_anew():
+    quality = LinkQuality(at=0.0)
+    quality.up(at=10.0)
+    quality.sent(1, at=20.0)
+    quality.sent(2, at=20.0)
+    quality.sent(3, at=20.0)
+    quality.answered(1, at=20.2, delivered=True)
+    quality.answered(2, at=21.5, delivered=True)
+    quality.answered(3, at=22.0, delivered=False)
+    quality.answered(9, at=22.0, delivered=True)
+    quality.down(at=50.0)
+    quality.down(at=55.0)
+    assert quality.report(at=60.0) == {
+        "over_s": 60.0,
+        "down_s": 20.0,
+        "breaks": 1,
+        "answers": 2,
+        "answer_s": 1.5,
+        "slowest_s": 1.5,
+    }
+    quality.up(at=70.0)
+    assert quality.report(at=100.0) == {
+        "over_s": 40.0,
+        "down_s": 10.0,
+        "breaks": 0,
+        "answers": 0,
+        "answer_s": None,
+        "slowest_s": None,
+    }
+
+
+def test_an_answer_over_a_line_that_broke_since_is_not_counted():
+    quality = LinkQuality(at=0.0)
+    quality.up(at=0.0)
+    quality.up(at=0.5)
+    quality.sent(1, at=1.0)
+    quality.down(at=2.0)
+    quality.up(at=100.0)
+    quality.answered(1, at=101.0, delivered=True)
+    assert quality.report(at=101.0)["answers"] == 0

@@ -83,8 +83,9 @@ usual = st.sampled_from([STREET, STREET, PLACED, PLACED, NUDGED, HALF, GLARE]) |
 class Story:
     """A camera's readings, one each *every_s* seconds, and what came of the last."""
 
-    def __init__(self, *, every_s: float = 2.0) -> None:
+    def __init__(self, *, every_s: float = 2.0, strict: bool = False) -> None:
         self.scene = Scene()
+        self.strict = strict
         self.at = 100.0
         self.every_s = every_s
         self.generation = 1
@@ -93,7 +94,9 @@ class Story:
         judgement = None
         for reading in seen:
             self.at += self.every_s
-            judgement = self.scene.read(reading, at=self.at, generation=self.generation)
+            judgement = self.scene.read(
+                reading, at=self.at, generation=self.generation, strict=self.strict
+            )
         assert judgement is not None
         return judgement
 
@@ -107,6 +110,27 @@ class Story:
     def finding(self, key: FindingKey) -> ViewFinding:
         (found,) = [f for f in self.scene.findings if f.key is key]
         return found
+
+
+# ---- nothing else vouches for the camera ----
+
+
+def test_where_nothing_else_vouches_for_it_the_longer_rule_holds_and_nobody_is_called_wary():
+    story = Story(strict=True)
+    for number in range(1, 11):
+        judged = story.see(STREET)
+        assert (judged.needed, judged.matches) == (scene.WARY_MATCHES, number)
+        assert (judged.verdict, judged.wary) == (Verdict.CANNOT_TELL, False)
+    assert story.verdict(STREET) is Verdict.MATCH
+
+
+def test_the_rule_is_that_of_the_reading_and_not_of_the_ones_before():
+    story = Story(strict=True)
+    story.see(*[STREET] * 6)
+    story.strict = False
+    assert story.verdict(STREET) is Verdict.MATCH
+    story.strict = True
+    assert story.verdict(STREET) is Verdict.CANNOT_TELL
 
 
 # ---- one reading ----

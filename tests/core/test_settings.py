@@ -56,7 +56,7 @@ def test_the_safe_side_is_the_default():
         len({privacy.nc_pin, privacy.no_pin, privacy.lamp_private_pin, privacy.lamp_live_pin}) == 4
     )
     assert privacy.purge_s == 60
-    assert RUN.loop_pin is None
+    assert RUN.loop is None
     assert Journal().quota_bytes > Journal().disk_floor_bytes
     assert Health().report_s == 300
 

@@ -12,6 +12,7 @@ from edge_agent.core.cable import OPEN_FOR_S
 from edge_agent.core.gate import State
 from edge_agent.core.health import Findings
 from edge_agent.core.messages import (
+    BaselineRead,
     CameraLost,
     Cause,
     Command,
@@ -28,11 +29,26 @@ from edge_agent.core.messages import (
     SetPeriod,
     Unusable,
 )
-from edge_agent.core.settings import Camera, CameraKind, Run
+from edge_agent.core.nights import Night
+from edge_agent.core.settings import (
+    Camera,
+    CameraKind,
+    DigitalLoop,
+    LoopOpenPolicy,
+    MeasuredLoop,
+    Run,
+)
 from edge_agent.core.watch import PATIENT_AFTER_S, PATIENT_PERIOD_S, SUSPENDED_PERIOD_S, Watch
+from tests.core.test_cable import BASE
 from tests.support.build import LIVING_ROOM, STREET, opened, picture
 
-RUN = Run(camera="gate", cable="cat5e", length_m=50.0, place="pole 3", loop_pin=20)
+RUN = Run(
+    camera="gate",
+    cable="cat5e-outdoor",
+    length_m=50.0,
+    place="pole 3",
+    loop=DigitalLoop(pin=20),
+)
 DARK = replace(STREET, unusable=Unusable.DARK, score=0.0)
 
 
@@ -189,13 +205,15 @@ def test_a_loop_that_cannot_be_read_any_more_asks_for_proof_again():
     before = len(street.released)
     street.loop(closed=None)
     assert street.watch.gate.state is State.HELD
-    street.show(STREET, 3)
-    assert len(street.released) == before
-    street.show(STREET, 5)
-    assert len(street.released) > before
+    street.show(STREET, 9)
+    assert len(street.released) == before, "nothing but the picture vouches for it: more proof"
+    at = street.at
+    while len(street.released) == before:
+        street.show(STREET)
+        assert street.at - at <= 30.0
 
 
-def test_the_work_order_is_kept_for_good_and_says_what_to_bring():
+def test_the_finding_of_an_open_cable_is_kept_for_good_with_its_place_and_metres():
     street = open_street(run=RUN)
     street.loop(closed=False)
     street.wait(2.0)
@@ -521,6 +539,187 @@ def test_after_a_learnt_light_the_view_is_proven_anew_within_seconds():
         street.show(replace(STREET, view="view-2"))
         assert street.at - at <= 20.0
     assert len([c for c in street.done if isinstance(c, Learn)]) == 1, "an hour passes first"
+
+
+# ---- what vouches for a camera, and what does not ----
+
+
+def proof_s(street: Street) -> float:
+    """From the first picture to the open gate."""
+    at = street.at
+    while not street.watch.gate.is_open:
+        street.show(STREET)
+        assert street.at - at <= 60.0, "a street by day is released within a minute"
+    return street.at - at
+
+
+def test_without_a_loop_a_camera_that_was_lost_proves_more_than_at_the_start():
+    street = Street()
+    street.connect()
+    at_start_s = proof_s(street)
+    street.lose()
+    street.wait(30.0)
+    street.connect()
+    assert proof_s(street) >= 2 * at_start_s
+    street.show(replace(STREET, change=0.9))
+    assert proof_s(street) <= at_start_s, "a jump is no loss"
+
+
+def test_with_a_loop_that_stayed_whole_a_lost_camera_proves_as_much_as_at_the_start():
+    street = Street(run=RUN)
+    street.connect()
+    at_start_s = proof_s(street)
+    street.lose()
+    street.wait(30.0)
+    street.connect()
+    assert proof_s(street) == at_start_s
+
+
+def test_over_a_pair_that_is_not_whole_one_picture_that_cannot_tell_holds_the_rest():
+    strict = replace(RUN, loop_open_policy=LoopOpenPolicy.SCENE_STRICT)
+    street = open_street(run=strict)
+    street.show(STREET, 6)
+    street.loop(closed=False)
+    assert street.watch.gate.state is State.HELD, "continuity broke all the same"
+    assert proof_s(street) >= 20.0
+    before = len(street.released)
+    street.show(STREET, 4)
+    assert len(street.released) > before
+    street.show(replace(STREET, score=0.7))
+    assert (street.watch.gate.state, street.watch.gate.cause) == (
+        State.HELD,
+        gates.Cause.DOUBT,
+    )
+    before = len(street.released)
+    street.show(STREET, 60)
+    assert street.watch.gate.cause is gates.Cause.LOOP_FORBIDS
+    assert len(street.released) == before
+    assert street.found(FindingKey.CABLE_CAMERA_TAKEN) == []
+    street.loop(closed=True)
+    street.wait(4.0)
+    assert proof_s(street) <= 60.0
+
+
+def test_a_contact_that_chatters_is_one_finding_and_not_a_record_each_time():
+    street = open_street(run=RUN)
+    for _ in range(100):
+        street.loop(closed=False)
+        street.wait(2.0)
+        street.loop(closed=True)
+        street.wait(4.0)
+    told = [r for r in street.records if str(r.data.get("key", "")).startswith("cable_")]
+    assert len(told) <= 10, [(r.kind, r.data["key"]) for r in told]
+    assert street.found(FindingKey.CABLE_LOOSE) == ["finding.opened"]
+    street.loop(closed=False)
+    street.wait(2.0)
+    street.at += 70.0
+    street.loop(closed=False)
+    assert street.found(FindingKey.CABLE_OPEN)[-1] == "finding.opened", "it stays open: cut"
+
+
+def test_a_contact_that_opens_three_times_a_minute_for_an_hour_is_one_finding():
+    street = open_street(run=RUN)
+    for _ in range(180):
+        street.loop(closed=False)
+        street.wait(4.0)
+        street.loop(closed=True)
+        street.wait(16.0)
+    told = [r for r in street.records if str(r.data.get("key", "")).startswith("cable_")]
+    assert len(told) <= 10, [(r.kind, r.data["key"]) for r in told]
+    assert street.found(FindingKey.CABLE_LOOSE) == ["finding.opened"]
+    for _ in range(130):
+        street.loop(closed=True)
+        street.wait(5.0)
+    assert street.found(FindingKey.CABLE_LOOSE) == ["finding.opened", "finding.closed"]
+
+
+def test_a_board_that_answers_now_and_then_is_one_finding():
+    street = open_street(run=RUN)
+    for _ in range(100):
+        street.loop(closed=None)
+        street.wait(5.0)
+        street.loop(closed=True)
+        street.wait(5.0)
+    told = street.found(FindingKey.CABLE_UNREADABLE)
+    assert told == ["finding.opened", "finding.closed"] * 3 + ["finding.opened"]
+
+
+# ---- comes and goes ----
+
+
+def flap(street: Street, times: int, every_s: float = 20.0) -> None:
+    for _ in range(times):
+        street.lose()
+        street.wait(every_s / 2)
+        street.connect()
+        street.show(STREET)
+        street.wait(every_s / 2)
+
+
+def test_a_camera_that_comes_and_goes_is_one_news_and_not_a_line_each_time():
+    street = open_street()
+    flap(street, 3)
+    assert street.watch.signal_word == "fresh"
+    flap(street, 30)
+    assert street.watch.signal_word == "flapping"
+    assert street.found(FindingKey.CAMERA_FLAPPING) == ["finding.opened"]
+    assert street.found(FindingKey.CAMERA_NO_ANSWER) == ["finding.opened", "finding.closed"] * 3
+    lines = [c.text for c in street.done if isinstance(c, Say) and "camera" in c.text]
+    assert len(lines) <= 8, lines
+    street.show(STREET, 400)
+    assert street.found(FindingKey.CAMERA_FLAPPING) == ["finding.opened", "finding.closed"]
+    assert street.watch.signal_word == "fresh"
+
+
+def test_a_flapping_camera_that_stays_away_is_told_as_lost_in_the_end():
+    street = open_street()
+    flap(street, 5)
+    street.lose()
+    street.wait(1.0)
+    assert street.watch.signal_word == "flapping"
+    due = street.watch.deadline(at=street.at)
+    assert due > street.at
+    street.wait(due - street.at)
+    assert street.watch.signal_word == "lost"
+    assert street.found(FindingKey.CAMERA_NO_ANSWER)[-1] == "finding.opened"
+
+
+@pytest.mark.parametrize(
+    ("reading", "word"),
+    [
+        (STREET, "fresh"),
+        (DARK, "dark"),
+        (replace(STREET, same_bits=9), "frozen"),
+    ],
+)
+def test_the_signal_in_one_word(reading, word):
+    street = open_street()
+    street.show(reading, 5)
+    assert street.watch.signal_word == word
+    street.lose()
+    assert street.watch.signal_word == "lost"
+
+
+# ---- nights ----
+
+
+def test_the_first_night_comes_back_with_the_commissioning_it_belongs_to_and_no_other():
+    measured = replace(RUN, loop=MeasuredLoop(channel=0))
+    known = Night(118.5, BASE.wall_s)
+    for wall_s, night in ((BASE.wall_s, known), (BASE.wall_s + 1, None)):
+        watch = Watch(a_camera(), measured, Findings(), at=0.0, night=known)
+        assert watch.night == known, "until the baseline is read"
+        baseline = replace(BASE, wall_s=wall_s)
+        watch.baseline_read(BaselineRead(camera="gate", baseline=baseline), at=1.0)
+        assert watch.night == night
+        watch.baseline_read(BaselineRead(camera="gate", baseline=None, why="unreadable"), at=2.0)
+        assert watch.night == night
+
+
+def test_readings_of_a_run_that_has_no_pair_are_no_news():
+    street = open_street()
+    assert street.watch.baseline_read(BaselineRead(camera="gate", baseline=BASE), at=1.0) == []
+    assert street.watch.night is None
 
 
 def test_a_loop_that_nobody_fitted_is_not_heard_and_one_that_is_has_its_own_deadline():

@@ -1,7 +1,7 @@
 """Tell a box's story to the agent, event by event, and look at what it did."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -14,6 +14,7 @@ from edge_agent.core.messages import (
     Keep,
     KeepPicture,
     LinkUp,
+    Memory,
     Record,
     Say,
     SwitchRead,
@@ -22,6 +23,7 @@ from edge_agent.core.messages import (
 from edge_agent.core.settings import (
     Camera,
     CameraKind,
+    DigitalLoop,
     Hub,
     Identity,
     Privacy,
@@ -41,7 +43,9 @@ GATE = Camera(
 RIVER = Camera(
     id="river", name="Sungai", kind=CameraKind.RTSP, source="rtsp://10.0.0.8/1", period_s=5.0
 )
-RUN = Run(camera="gate", cable="cat5e", length_m=50.0, place="pole 3", loop_pin=20)
+RUN = Run(
+    camera="gate", cable="cat5e-outdoor", length_m=50.0, place="pole 3", loop=DigitalLoop(pin=20)
+)
 
 
 def settings(
@@ -67,16 +71,27 @@ class Play:
 
     @classmethod
     def begin(
-        cls, chosen: Settings | None = None, *, policy: bytes | None = None, wall_s: float = WALL_S
+        cls,
+        chosen: Settings | None = None,
+        *,
+        remembered: Mapping[Memory, bytes] | None = None,
+        wall_s: float = WALL_S,
+        boot: str = "boot-1",
+        at: float = 0.0,
     ) -> "Play":
         """A box that has just started."""
-        about = About(version="1.0", boot="boot-1")
+        about = About(version="1.0", boot=boot)
         clock = ClockRead(wall_s=wall_s, trusted=wall_s > 0, source="test")
         agent = Agent(
-            chosen or settings(), about, random=lambda: 0.5, at=0.0, clock=clock, policy=policy
+            chosen or settings(),
+            about,
+            random=lambda: 0.5,
+            at=at,
+            clock=clock,
+            remembered=remembered,
         )
-        play = cls(agent)
-        play._note(agent.start(at=0.0))
+        play = cls(agent, now=at)
+        play._note(agent.start(at=at))
         return play
 
     def _note(self, commands: Sequence[Command]) -> None:

@@ -1,0 +1,12 @@
+"""What is wired to the box: the privacy switch, loops, lines, the input board and the lamps. Pins in, events out.
+
+rounds.py is the part itself (`Sensors`); board.py measures; lines.py, pins.py, adc.py and lamps.py are what they stand on;
+driver.py finds the real pins.
+"""
+
+from edge_agent.sensors.board import Board
+from edge_agent.sensors.driver import edges_alive, real_factory
+from edge_agent.sensors.lamps import lit
+from edge_agent.sensors.rounds import Sensors
+
+__all__ = ["Board", "Sensors", "edges_alive", "lit", "real_factory"]

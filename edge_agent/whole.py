@@ -1,0 +1,70 @@
+"""Files that are whole or absent: written beside, synced, moved into place, the folder synced.
+
+Promises: `write` leaves the old file or the new one, never a part, and the new one is on disk on return; what root writes for
+the service belongs to whom its folder belongs, so that a technician's file can be read by the agent, which is not root.
+Not its job: what is in a file, and whether it is sound (views.py, baselines.py).
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+Stamp: TypeAlias = tuple[int, int, int] | None
+
+# The group may read, as the service's own user does; nobody else needs to.
+_FILE_MODE: Final = 0o640
+_FOLDER_MODE: Final = 0o750
+
+
+def stamp(path: Path) -> Stamp:
+    """Changes whenever the file is replaced, and costs one stat; None = no file (or none that can be seen)."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
+
+
+def write(path: Path, raw: bytes) -> None:
+    """Replace *path* by *raw*, whole or not at all; makes its folder. OSError if the disk refuses."""
+    _make_folder(path.parent)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.new")
+    try:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+        descriptor = os.open(beside, flags, _FILE_MODE)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(raw)
+            if os.geteuid() == 0:
+                owner = path.parent.stat()
+                os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except OSError:
+        beside.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make what was added to or removed from *folder* last. OSError if the disk refuses."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _make_folder(folder: Path) -> None:
+    """As `mkdir -p`; what root makes belongs to whom the folder above it belongs."""
+    if folder.is_dir():
+        return
+    _make_folder(folder.parent)
+    folder.mkdir(mode=_FOLDER_MODE, exist_ok=True)
+    if os.geteuid() == 0:
+        owner = folder.parent.stat()
+        os.chown(folder, owner.st_uid, owner.st_gid)
