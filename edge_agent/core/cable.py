@@ -514,6 +514,11 @@ class Loop:
         return self._state
 
     @property
+    def last(self) -> LoopState:
+        """What the last reading alone says."""
+        return self._last
+
+    @property
     def strict(self) -> bool:
         """The loop vouches for nothing: a scene must prove itself more than usually (as where no loop is fitted)."""
         return self.doubt_since is not None or self._state is not LoopState.NORMAL

@@ -118,7 +118,10 @@ class Watch:
         self._cable_anew = (
             False  # whether the finding's reason may be another, though its key is not
         )
-        self._cable_read: FindingKey | None = None  # what the pair said last, steadied or not
+        self._pair_read = LoopState.UNKNOWN  # what the last reading of the pair alone said
+        self._departed_to = (
+            LoopState.UNKNOWN
+        )  # and the last one that was not normal after one that was
         self._cable_flaps = Flaps()
         self._flaps = Flaps()
         self._lost: CameraLost | None = None
@@ -459,6 +462,10 @@ class Watch:
         out = self._broken(at=at) if broke else []
         if self._loop_forbids:
             out += self._move(gates.Cause.LOOP_FORBIDS, at=at)
+        if self._pair_read is LoopState.NORMAL and loop.last is not LoopState.NORMAL:
+            self._cable_flaps.lost(at=at)
+            self._departed_to = loop.last
+        self._pair_read = loop.last
         view = loop.view(at=at)
         key = self._steadied(view, at=at)
         if key is self._cable_key and not self._cable_anew:
@@ -472,16 +479,19 @@ class Watch:
         return out + self._tell(news)
 
     def _steadied(self, view: LoopView, *, at: float) -> FindingKey | None:
-        """A contact that opens and closes, or a board that answers now and then, is one finding, however it happens to stand."""
-        before, self._cable_read = self._cable_read, view.finding
-        if before is None and view.finding is not None:
-            self._cable_flaps.lost(at=at)
+        """A contact that opens and closes, or a board that answers now and then, is one finding, however it happens to stand.
+
+        Also where each time is too short for a finding of its own: the gate closes all the same, and somebody must be told why.
+        """
         flaps = self._cable_flaps.since is not None
         if view.finding is FindingKey.CABLE_OPEN:
             chatters = view.noisy or (flaps and at < view.since + NOISY_WINDOW_S)
             return FindingKey.CABLE_LOOSE if chatters else FindingKey.CABLE_OPEN
         if view.finding is not None or not flaps:
             return view.finding
+        if self._cable_key is None:
+            blind = self._departed_to is LoopState.SENSOR_FAULT
+            return FindingKey.CABLE_UNREADABLE if blind else FindingKey.CABLE_LOOSE
         opened = self._cable_key is FindingKey.CABLE_OPEN
         return FindingKey.CABLE_LOOSE if opened else self._cable_key
 

@@ -644,6 +644,32 @@ def test_a_board_that_answers_now_and_then_is_one_finding():
     assert told == ["finding.opened", "finding.closed"] * 3 + ["finding.opened"]
 
 
+@pytest.mark.parametrize(
+    ("bad", "key"), [(None, FindingKey.CABLE_UNREADABLE), (False, FindingKey.CABLE_LOOSE)]
+)
+def test_single_bad_readings_that_come_again_and_again_are_a_finding(bad, key):
+    """Each closes the gate and is over before it could be a finding of its own."""
+    street = open_street(run=RUN)
+    for _ in range(3):
+        street.loop(closed=bad)
+        street.wait(0.5)
+        street.loop(closed=True)
+        street.wait(100.0)
+    assert street.found(key) == [], "three in ten minutes happen"
+    for _ in range(40):
+        street.loop(closed=bad)
+        street.wait(0.5)
+        street.loop(closed=True)
+        street.wait(100.0)
+    assert street.found(key) == ["finding.opened"]
+    for _ in range(130):
+        street.loop(closed=True)
+        street.wait(5.0)
+    assert street.found(key) == ["finding.opened", "finding.closed"]
+    told = [r for r in street.records if str(r.data.get("key", "")).startswith("cable_")]
+    assert len(told) == 2, [(r.kind, r.data["key"]) for r in told]
+
+
 # ---- comes and goes ----
 
 
