@@ -726,7 +726,7 @@ class Agent:
         return out
 
     def _finding_json(self, finding: Finding) -> dict[str, Json]:
-        said = self._findings.sentence(finding)
+        said = finding.said
         return {
             "key": finding.key.value,
             "since": round(finding.since, 1),

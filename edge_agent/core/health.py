@@ -67,6 +67,7 @@ class Finding:
     camera: str | None
     since: float
     evidence: Mapping[str, Json]
+    said: words.Sentence  # what a person reads: seen, meant, to be done or brought
 
     def rank(self) -> Rank:
         """How long its records must live."""
@@ -99,9 +100,10 @@ class Findings:
         """It is so. A record the first time, None while it lasts."""
         if (camera, key) in self._open:
             return None
-        finding = Finding(key, camera, at, dict(evidence))
+        name = self._names.get(camera or "", camera or "")
+        said = words.say(key, {"camera": name, **evidence})
+        finding = Finding(key, camera, at, dict(evidence), said)
         self._open[camera, key] = finding
-        said = self.sentence(finding)
         data: dict[str, Json] = {
             "key": key.value,
             "evidence": dict(evidence),
@@ -109,11 +111,6 @@ class Findings:
             "en": said.en,
         }
         return Record(kind="finding.opened", rank=finding.rank(), at=at, camera=camera, data=data)
-
-    def sentence(self, finding: Finding) -> words.Sentence:
-        """What a person reads: seen, meant, to be done or brought."""
-        name = self._names.get(finding.camera or "", finding.camera or "")
-        return words.say(finding.key, {"camera": name, **finding.evidence})
 
     def clear(self, key: FindingKey, *, at: float, camera: str | None = None) -> Record | None:
         """It is not so (any more). A record if it was open."""
