@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import re
 import threading
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -21,7 +20,7 @@ from typing import TYPE_CHECKING, Final, cast
 from edge_agent import whole
 from edge_agent.core.cable import LENGTH_MAX_M, Baseline
 from edge_agent.core.messages import BaselineRead, Died, Event
-from edge_agent.core.settings import CABLES, CAMERA_ID, Electrics, MeasuredLoop, Run
+from edge_agent.core.settings import CABLES, Electrics, MeasuredLoop, Run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -33,7 +32,6 @@ LOOK_S: Final = 2.0
 # The technician's typed length may be so far from box.toml's (core/cable.py refuses more); farther apart, one of them is another run.
 _LENGTH_SHARE: Final = 0.10
 _OHM_MAX: Final = 1e6
-_CAMERA_ID: Final = re.compile(CAMERA_ID)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,10 +48,7 @@ class _Damaged(Exception):  # noqa: N818 - never leaves this module
 
 def path_of(folder: Path | str, camera_id: str) -> Path:
     """Where the baseline of *camera_id* lies. ValueError for an id that is no camera id (and so never a path)."""
-    if not _CAMERA_ID.fullmatch(camera_id):
-        msg = f"not a camera id: {camera_id!r} (a-z, 0-9 and '-', at most 48 characters)"
-        raise ValueError(msg)
-    return Path(folder) / f"{camera_id}{SUFFIX}"
+    return whole.file_of(folder, camera_id, SUFFIX)
 
 
 def stamp(folder: Path | str, camera_id: str) -> whole.Stamp:

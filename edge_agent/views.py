@@ -70,10 +70,7 @@ class _Damaged(Exception):  # noqa: N818 - never leaves this module
 
 def path_of(folder: Path | str, camera_id: str) -> Path:
     """Where the references of *camera_id* lie. ValueError for an id that is no camera id (and so never a path)."""
-    if not _CAMERA_ID.fullmatch(camera_id):
-        msg = f"not a camera id: {camera_id!r} (a-z, 0-9 and '-', at most 48 characters)"
-        raise ValueError(msg)
-    return Path(folder) / f"{camera_id}{SUFFIX}"
+    return whole.file_of(folder, camera_id, SUFFIX)
 
 
 def stamp(folder: Path | str, camera_id: str) -> Stamp:

@@ -8,16 +8,25 @@ Not its job: what is in a file, and whether it is sound (views.py, baselines.py)
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Final, TypeAlias
+import re
+from pathlib import Path
+from typing import Final, TypeAlias
 
-if TYPE_CHECKING:
-    from pathlib import Path
+from edge_agent.core.settings import CAMERA_ID
 
 Stamp: TypeAlias = tuple[int, int, int] | None
 
 # The group may read, as the service's own user does; nobody else needs to.
 _FILE_MODE: Final = 0o640
 _FOLDER_MODE: Final = 0o750
+
+
+def file_of(folder: Path | str, camera_id: str, suffix: str) -> Path:
+    """The file of *camera_id* in *folder*. ValueError for an id that is no camera id (and so never a path)."""
+    if not re.fullmatch(CAMERA_ID, camera_id):
+        msg = f"not a camera id: {camera_id!r} (a-z, 0-9 and '-', at most 48 characters)"
+        raise ValueError(msg)
+    return Path(folder) / f"{camera_id}{suffix}"
 
 
 def stamp(path: Path) -> Stamp:

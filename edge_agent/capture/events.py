@@ -28,7 +28,7 @@ import requests.auth
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
-from edge_agent.capture.probe import Login, Trouble, network_trouble
+from edge_agent.capture.probe import Login, Trouble, chain_of, network_trouble
 from edge_agent.core.messages import Cause, Died, Event, VideoLossTold
 from edge_agent.core.recorder import Channel, Maker, channel_of
 
@@ -429,23 +429,12 @@ def _network(fault: BaseException) -> Trouble:
         return Trouble(
             Cause.NONSENSE, "its certificate is not known here; use http on the camera network"
         )
-    for link in _chain(fault):
+    for link in chain_of(fault):
         if isinstance(link, OSError) and (link.errno or isinstance(link, TimeoutError)):
             return network_trouble(link)
     if isinstance(fault, requests.exceptions.Timeout | urllib3.exceptions.TimeoutError):
         return Trouble(Cause.NO_ANSWER, "nothing in time")
     return Trouble(Cause.NONSENSE, "it answers, but not in HTTP, or it hung up in the middle")
-
-
-def _chain(fault: BaseException) -> Iterator[BaseException]:
-    """*fault* and what lies beneath it, as far as the libraries tell; some of them keep it as an argument or a "reason"."""
-    link: BaseException | None = fault
-    for _ in range(12):
-        if link is None:
-            return
-        yield link
-        beneath = (getattr(link, "reason", None), *link.args, link.__cause__, link.__context__)
-        link = next((one for one in beneath if isinstance(one, BaseException)), None)
 
 
 class _Line:

@@ -21,7 +21,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from edge_agent import vision
 from edge_agent.capture.pipe import PICTURE_MAX_BYTES
-from edge_agent.capture.probe import Login, Trouble, network_trouble
+from edge_agent.capture.probe import Login, Trouble, chain_of, network_trouble
 from edge_agent.capture.watch import Changed, Pace, Shot, Slot, refuse_large
 from edge_agent.clock import Clock
 from edge_agent.core.messages import Cause
@@ -211,27 +211,15 @@ def _judge(answer: requests.Response, login: Login | None) -> None:
             raise Trouble(Cause.NONSENSE, f"it answers with HTTP code {code}")
 
 
-def _chain(fault: BaseException) -> Iterator[BaseException]:
-    """*fault* and what lies beneath it, as far as the libraries tell."""
-    link: BaseException | None = fault
-    seen = 0
-    while link is not None and seen < 12:
-        yield link
-        # A `reason` may be a word (ssl) as well as the error beneath (urllib3).
-        beneath = (getattr(link, "reason", None), *link.args, link.__cause__, link.__context__)
-        link = next((inner for inner in beneath if isinstance(inner, BaseException)), None)
-        seen += 1
-
-
 def _hung_up(fault: Exception) -> bool:
     """Whether the other side closed the line instead of answering."""
     kinds = ConnectionResetError | BrokenPipeError  # http.client's RemoteDisconnected is one
-    return any(isinstance(link, kinds) for link in _chain(fault))
+    return any(isinstance(link, kinds) for link in chain_of(fault))
 
 
 def _network(fault: Exception) -> Trouble:
     """What went wrong below HTTP; the operating system's own error lies somewhere in the chain."""
-    for link in _chain(fault):
+    for link in chain_of(fault):
         if isinstance(link, urllib3.exceptions.NameResolutionError):
             return network_trouble(socket.gaierror())
         if isinstance(link, OSError) and (link.errno or isinstance(link, TimeoutError)):

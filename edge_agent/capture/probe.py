@@ -11,6 +11,7 @@ import hashlib
 import re
 import secrets
 import socket
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import urlsplit
@@ -39,6 +40,18 @@ class Login:
 
     username: str
     password: str = field(repr=False)
+
+
+def chain_of(fault: BaseException) -> Iterator[BaseException]:
+    """*fault* and what lies beneath it, as far as the libraries tell; some keep it as an argument or a "reason"."""
+    link: BaseException | None = fault
+    for _ in range(12):
+        if link is None:
+            return
+        yield link
+        # A `reason` may be a word (ssl) as well as the error beneath (urllib3).
+        beneath = (getattr(link, "reason", None), *link.args, link.__cause__, link.__context__)
+        link = next((inner for inner in beneath if isinstance(inner, BaseException)), None)
 
 
 def network_trouble(fault: OSError) -> Trouble:
