@@ -8,7 +8,7 @@ ARGS ?=
 SCENES ?= ../shared/scenes/dev
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check quick cover bench bench-scenes bench-episodes fix mutants constraints-check install uninstall clean
+.PHONY: help setup demo test check quick cover bench bench-scenes bench-episodes cut-privacy fix mutants card constraints-check install uninstall clean
 
 help: ## this list
 	@sed -n 's/^\([a-z%-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -41,6 +41,9 @@ bench-scenes: setup ## the view check on a set of real pictures (SCENES=DIR), pe
 bench-episodes: setup ## a thousand cameras taken home, played on SCENES=DIR, or else on the repo's own pictures
 	@$(BIN)/python -m tests.bench.episodes $(wildcard $(SCENES)) $(ARGS)
 
+cut-privacy: setup ## cut the power N times around a press of the switch (as root; N=100 takes some minutes)
+	@PRIVACY_CUTS=$(or $(N),100) $(BIN)/pytest tests/test_presscut.py -rP $(ARGS)
+
 bench-%: setup
 	@$(BIN)/python -m tests.bench.$* $(ARGS)
 
@@ -53,6 +56,9 @@ mutants: setup ## plant faults in the core and count those that no test notices 
 
 constraints-check: setup ## the pins resolve for 3.11 and 3.13, x86_64 and aarch64 (asks the package index)
 	@.ci/constraints-check
+
+card: ## the secretary's card as PDF, printed from its HTML (Debian's chromium)
+	@scripts/card
 
 install: ## on a Debian box, as root: program, user, unit; keeps configuration and data
 	@scripts/install

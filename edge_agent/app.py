@@ -18,6 +18,7 @@ import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from edge_agent import __version__
@@ -28,6 +29,7 @@ from edge_agent.clock import Clock, SystemClock
 from edge_agent.config import ConfigError, load, read_secret
 from edge_agent.core.agent import About, Agent
 from edge_agent.core.messages import (
+    Beep,
     Command,
     Connect,
     Disconnect,
@@ -38,6 +40,7 @@ from edge_agent.core.messages import (
     Level,
     Memory,
     OpenShutter,
+    PowerCameras,
     Purge,
     Remember,
     Say,
@@ -96,7 +99,8 @@ class App:
         self._clock: Clock = SystemClock() if clock is None else clock
         self._chance = chance
         self._watch = watch
-        self._inbox = Inbox(self._clock)
+        self._shutter = Shutter()
+        self._inbox = Inbox(self._clock, lambda: self._shutter.presses)
         self._turned_at = self._clock.now()
         self._snapshot = b"{}"
         self._snapshot_at = -STATUS_EVERY_S
@@ -125,10 +129,17 @@ class App:
 
     def _build(self, stack: ExitStack) -> None:
         settings, clock, post = self._settings, self._clock, self._inbox.post
-        self._shutter = Shutter()
-        self._spool = stack.enter_context(Spool(settings.journal, clock=clock, post=post))
+        self._spool = stack.enter_context(
+            Spool(
+                settings.journal,
+                clock=clock,
+                post=post,
+                presses=lambda: self._shutter.presses,
+                runtime_folder=Path(settings.status_socket).parent,
+            )
+        )
         self._orders = Orders(settings.hub.order_key_file)
-        remembered = {memory: self._spool.recall(memory.value) for memory in Memory}
+        remembered = {memory: self._spool.recall(memory) for memory in Memory}
         self._agent = Agent(
             settings,
             About(version=__version__, boot=clock.boot),
@@ -153,8 +164,10 @@ class App:
                 settings.cameras,
                 views_folder=settings.views_folder,
                 secret=read_secret,
+                shutter=self._shutter,
                 post=post,
                 clock=clock,
+                forget=self._inbox.forget_pictures,
             )
         )
         stack.enter_context(
@@ -247,7 +260,7 @@ class App:
                 self._cameras.stop()
                 self._inbox.forget_pictures()
             case StartCameras():
-                self._cameras.start()
+                self._cameras.start(press=command.press)
             case SetPeriod():
                 self._cameras.set_period(command.camera, command.period_s)
             case Learn():
@@ -255,7 +268,7 @@ class App:
             case Keep():
                 self._spool.keep(command.record)
             case KeepPicture():
-                self._spool.keep_picture(command.picture)
+                self._spool.keep_picture(command.picture, press=command.press)
             case Fetch():
                 self._spool.fetch(command)
             case Settle():
@@ -263,7 +276,7 @@ class App:
             case Purge():
                 self._spool.purge(command)
             case Remember():
-                self._spool.remember(command.memory.value, command.value)
+                self._spool.remember(command.memory, command.value)
             case Connect():
                 self._link.connect(command)
             case Disconnect():
@@ -273,7 +286,11 @@ class App:
             case Verify():
                 self._inbox.post(self._orders.verify(command.message))
             case ShowLamps():
-                self._sensors.show(command.lamp)
+                self._sensors.show(command.lamp, press=command.press)
+            case Beep():
+                self._sensors.beep(command.sound)
+            case PowerCameras():
+                self._sensors.power(on=command.on, press=command.press)
             case Say():
                 _say(command)
             case Stop():

@@ -4,6 +4,8 @@ Promises: every camera of the box is read by a worker process, never by this one
 a camera that blocks as long, is killed and replaced, and a camera that did it twice in 10 minutes gets a worker of its
 own, so that it can harm nobody else. Generations grow for as long as the agent lives; a picture is posted only while its
 generation is the open one, never after it was lost and never after `stop`. Nothing here blocks on a camera.
+A press stops them without a word from the core: nothing that is heard after it is posted, and the supervising thread, which
+the shutter wakes, kills the workers; they run again only by a `start` that rests on the newest press.
 Not its job: reading cameras (capture/), judging pictures, deciding when cameras run (core).
 """
 
@@ -50,6 +52,7 @@ from edge_agent.core.messages import (
     PictureTaken,
 )
 from edge_agent.core.settings import Camera, SecretRef
+from edge_agent.shutter import Shutter
 
 _log = logging.getLogger(__name__)
 _CHANCE: Final = secrets.SystemRandom()
@@ -101,9 +104,12 @@ class Cameras:
         views_folder: str,
         secret: Callable[[SecretRef], str],
         post: Callable[[Event], None],
+        shutter: Shutter,
         clock: Clock,
+        forget: Callable[[], None] = lambda: None,
         jitter: Callable[[], float] = _CHANCE.random,
     ) -> None:
+        """*forget* is called when a press has stopped the cameras, to destroy posted pictures that wait; it must not block."""
         self._views_folder = views_folder
         self._secret = secret
         self._post = post
@@ -115,13 +121,17 @@ class Cameras:
         self._cameras = {camera.id: _Camera(camera) for camera in cameras}
         self._groups: list[_Group] = []
         self._dying: list[_Worker] = []
+        self._shutter = shutter
+        self._forget = forget
         self._running = False
+        self._press = 0  # what the last `start` rests on
         self._closed = False
         self._turned_at = clock.now()
         self._selector = selectors.DefaultSelector()
         self._wake_in, self._wake_out = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._selector.register(self._wake_in, selectors.EVENT_READ)
         self._thread = threading.Thread(target=self._run, name="cameras", daemon=True)
+        shutter.wakes(self._pressed)
 
     def __enter__(self) -> "Cameras":
         self._thread.start()
@@ -135,14 +145,14 @@ class Cameras:
     ) -> None:
         self.close()
 
-    def start(self) -> None:
-        """Open all cameras; every one begins with a new generation. Idempotent."""
+    def start(self, *, press: int) -> None:
+        """Open all cameras; every one begins with a new generation. Idempotent. Nothing, if a press came after number *press*."""
         with self._lock:
-            if self._running or self._closed:
+            if self._closed or press != self._shutter.presses or self._may_run():
                 return
-            self._running = True
-            for camera in self._cameras.values():
-                camera.forget()
+            self._halt()
+            # A press from here on finds it running, and wakes; one before it is found by the turn that follows.
+            self._press, self._running = press, True
             together = [c for c in self._cameras.values() if not c.alone]
             alone = [[c] for c in self._cameras.values() if c.alone]
             self._groups = [_Group(cameras) for cameras in [together, *alone] if cameras]
@@ -151,14 +161,27 @@ class Cameras:
     def stop(self) -> None:
         """Close all cameras at once: kill the workers, forget what they sent. Nothing is posted after this. Idempotent."""
         with self._lock:
-            self._running = False
-            for worker in [group.worker for group in self._groups if group.worker]:
-                worker.kill()
-                self._dying.append(worker)
-            self._groups = []
-            for camera in self._cameras.values():
-                camera.forget()
+            self._halt()
         self._wake()
+
+    def _may_run(self) -> bool:
+        """Whether they run, and no press came since they were started."""
+        return self._running and self._press == self._shutter.presses
+
+    def _halt(self) -> None:
+        """With the lock held."""
+        self._running = False
+        for worker in [group.worker for group in self._groups if group.worker]:
+            worker.kill()
+            self._dying.append(worker)
+        self._groups = []
+        for camera in self._cameras.values():
+            camera.forget()
+
+    def _pressed(self) -> None:
+        """In the thread that presses: no lock, no wait. A storm of presses writes no more once the workers are killed."""
+        if self._running:
+            self._wake()
 
     def close(self) -> None:
         """Stop for good and wait for the workers' end. Idempotent."""
@@ -225,8 +248,9 @@ class Cameras:
         for key, _ in self._selector.select(_TURN_S):
             if key.fd == self._wake_in:
                 os.read(self._wake_in, 4096)
-            else:
+            elif not self._heed():
                 key.data()
+        self._heed()
         with self._lock:
             if self._closed:
                 return False
@@ -238,6 +262,15 @@ class Cameras:
             elif group.worker is not None:
                 self._supervise(group, group.worker)
         self._miss()
+        return True
+
+    def _heed(self) -> bool:
+        """Stop if a press came since the start; whether that was so."""
+        with self._lock:
+            if not self._running or self._may_run():
+                return False
+            self._halt()
+        self._forget()
         return True
 
     def _spawn(self, group: "_Group") -> None:
@@ -319,9 +352,9 @@ class Cameras:
             msg = f"news of camera {said.camera[:60]!r}, which is not its own"
             raise Garbled(msg)
         camera = self._cameras[said.camera]
-        # Under the lock, so that nothing can be posted after `stop` returned.
+        # Under the lock, so that nothing can be posted after `stop` returned; nor after a press, whoever heard of it yet.
         with self._lock:
-            if not self._running or worker.killed:
+            if not self._may_run() or worker.killed:
                 return
             self._pass_on(camera, said, now)
 
@@ -349,7 +382,7 @@ class Cameras:
 
     def _lose(self, camera: "_Camera", cause: Cause, detail: str) -> None:
         """Say that *camera* is lost, unless that was said. With the lock held."""
-        if self._running and camera.lose(cause):
+        if self._may_run() and camera.lose(cause):
             self._post(
                 CameraLost(
                     camera=camera.id, generation=camera.generation, cause=cause, detail=detail

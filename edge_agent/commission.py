@@ -31,11 +31,13 @@ from edge_agent.core.settings import Camera, Identity, Settings
 from edge_agent.device import Device, difference, mac_of
 from edge_agent.foreign import BankDamaged, Nearest, Stranger
 from edge_agent.inbox import Inbox
+from edge_agent.shutter import Shutter
 from edge_agent.status import NoAnswer, fetch
 
 EXIT_DONE: Final = 0
 EXIT_REFUSED: Final = 1
 EXIT_NOT_DONE: Final = 2
+_PRIVATE: Final = "refused: the privacy switch is not live, and it is obeyed here too"
 
 DEFAULT_CONFIG: Final = "/etc/edge-agent/box.toml"
 
@@ -154,10 +156,15 @@ def take_burst(camera: Camera, pictures: int, *, say: Say, clock: Clock) -> Burs
     with (
         tempfile.TemporaryDirectory() as nothing,
         Cameras(
-            (timed,), views_folder=nothing, secret=config.read_secret, post=inbox.post, clock=clock
+            (timed,),
+            views_folder=nothing,
+            secret=config.read_secret,
+            post=inbox.post,
+            shutter=(shutter := Shutter()),
+            clock=clock,
         ) as cameras,
     ):
-        cameras.start()
+        cameras.start(press=shutter.presses)
         burst = _collect(inbox, pictures, until=deadline, say=say)
     if isinstance(burst, NoPictures):
         return burst
@@ -274,6 +281,9 @@ def record(camera: Camera, settings: Settings, desk: Desk, wish: Wish) -> int:
     except (_NotDone, BankDamaged) as error:
         desk.say(f"not done: {error}")
         return EXIT_NOT_DONE
+    if desk.private(settings.status_socket):
+        desk.say(f"{_PRIVATE}; what was taken is forgotten")
+        return EXIT_REFUSED
     try:
         path = views.save(settings.views_folder, camera.id, approved)
     except (OSError, ValueError) as error:
@@ -739,9 +749,7 @@ def _with_camera(options: _Options, settings: Settings, desk: Desk) -> int:
             return commission_run.chip_test(camera.id, settings, words)
         return commission_run.main(camera.id, settings, words, clock=SystemClock())
     if desk.private(settings.status_socket):
-        desk.say(
-            "refused: the privacy switch is not live, and it is obeyed here too; ask the RT secretary, then try again"
-        )
+        desk.say(f"{_PRIVATE}; ask the RT secretary, then try again")
         return EXIT_REFUSED
     if options.check:
         return check(camera, folder, desk)

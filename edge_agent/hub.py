@@ -4,7 +4,9 @@ Promises:
 - Each `connect` ends in exactly one `LinkUp` or `LinkDown`, and a `LinkUp` in one `LinkDown` later.
 - Each `send` is answered by one `Delivered` or `NotSent`, unless a `LinkDown` says that all of them are void.
 - A picture asks the shutter right before it is handed to the socket, and no second one is handed over before the first
-  has left this process: a press stops everything that waits here.
+  has left this process: a press stops everything that waits here, and wakes this thread to see to the rest.
+- If any of a picture is still on this box when a press comes, in the library or in the kernel, the connection is reset
+  and that rest thrown away; however a connection ends, the kernel sends nothing more of it on its own.
 - Plain TCP goes to this machine only, and a simulated box speaks to this machine only.
 - No method blocks, no callback of the library can end the thread, nothing is retried here.
 Not its job: when to connect, what to send, what a message means (core/uplink.py, core/wire.py).
@@ -13,11 +15,13 @@ Not its job: when to connect, what to send, what a message means (core/uplink.py
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import select
 import socket
 import ssl
 import struct
+import termios
 import threading
 from collections import deque
 from dataclasses import dataclass, field
@@ -65,7 +69,7 @@ CLOSE_S: Final = 5.0
 PATIENCE_S: Final = 90.0
 ROUND_S: Final = 1.0
 MAX_MESSAGE_BYTES: Final = wire.MAX_WORD_BYTES
-# What the kernel may hold unsent: little, or fresh news and a press of the privacy switch would wait behind it.
+# What the kernel may hold unsent: little, or fresh news would wait behind it.
 UNSENT_BYTES: Final = 64 * 1024
 DEFAULT_RECEIVE_MAXIMUM: Final = 65_535  # MQTT 5, 3.2.2.3.3
 
@@ -125,9 +129,10 @@ class _Context(ssl.SSLContext):
             self.last = None
 
 
-_THROW_AWAY: Final = struct.pack(
-    "ii", 1, 0
-)  # SO_LINGER of no time: close() sends a reset and drops its buffer
+# SO_LINGER of no time: close() sends a reset and drops what is unsent. So does the kernel if this process dies: its
+# usual way is to go on sending for minutes, where no switch is heard.
+_THROW_AWAY: Final = struct.pack("ii", 1, 0)
+_LET_GO: Final = struct.pack("ii", 0, 0)
 
 
 class HubLink:
@@ -174,9 +179,10 @@ class HubLink:
         self._refused: tuple[str, ...] = ()
         self._limits = (DEFAULT_RECEIVE_MAXIMUM, -1)
         self._outgoing: deque[Send] = deque()
-        self._picture_press: int | None = None  # presses when the picture under way was handed over
+        self._pictures: dict[int, int] = {}  # mid -> presses when it was handed over; unanswered
         self._tickets: dict[int, int] = {}  # mid -> ticket
         self._thread = threading.Thread(target=self._live, name="hub-link", daemon=True)
+        shutter.wakes(self._wake)
 
     def __enter__(self) -> HubLink:
         """Start the thread."""
@@ -243,6 +249,7 @@ class HubLink:
     def _round(self) -> bool:
         """Wait for something to do, and do it; False = closed for good."""
         self._round_at = self._clock.now()
+        self._cut()
         with self._lock:
             jobs, self._jobs = self._jobs, deque()
             closing = self._closing
@@ -341,6 +348,7 @@ class HubLink:
         if isinstance(found, socket.socket):
             found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
             found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            found.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _THROW_AWAY)
         return client
 
     def _new_client(self, will: Message) -> Client:
@@ -414,12 +422,6 @@ class HubLink:
     def _send_waiting(self) -> None:
         """Hand over one after the other, each only when the one before has left this process."""
         self._sweep()
-        if self._is_leaving_after_a_press():
-            detail = "hung up: a picture was on its way when the privacy switch was pressed"
-            self._lose(
-                LinkDown(key=FindingKey.HUB_UNREACHABLE, detail=detail, local=True), at_once=True
-            )
-            return
         while self._outgoing and self._client is not None and not self._client.want_write():
             self._publish(self._client, self._outgoing.popleft())
 
@@ -437,12 +439,16 @@ class HubLink:
                 self._post(NotSent(ticket=job.ticket))
         self._outgoing = stays
 
-    def _is_leaving_after_a_press(self) -> bool:
-        """Part of a picture is out, the rest is here, and somebody pressed in between: nobody shall get the rest."""
-        if self._client is None or not self._client.want_write():
-            self._picture_press = None
-            return False
-        return self._picture_press is not None and self._picture_press != self._shutter.presses
+    def _cut(self) -> None:
+        """Hang up if somebody pressed since a picture was handed over and some of it is still here: nobody shall get the rest."""
+        press = self._shutter.presses
+        if self._client is None or all(handed == press for handed in self._pictures.values()):
+            return
+        if not self._client.want_write() and not _unsent(self._client):
+            self._pictures.clear()  # all of them have left; only their answers are still to come
+            return
+        detail = "hung up: a picture was on its way when the privacy switch was pressed"
+        self._lose(LinkDown(key=None, detail=detail, by_press=True))
 
     def _digest(self, client: Client, heard: _Heard) -> None:
         if heard.connack is not None and self._phase is _Phase.GREETING:
@@ -484,6 +490,7 @@ class HubLink:
             self._birth_mid = self._hand_over(client, self._birth)
 
     def _on_answer(self, mid: int, code: int) -> None:
+        self._pictures.pop(mid, None)
         if self._phase is _Phase.BIRTH and mid == self._birth_mid:
             self._come_up(code)
         elif self._phase is _Phase.LEAVING and mid == self._farewell_mid:
@@ -544,8 +551,9 @@ class HubLink:
         if camera is not None and not self._shutter.allows(camera):
             self._post(NotSent(ticket=job.ticket))
             return
-        self._picture_press = None if camera is None else press
         mid = self._hand_over(client, job.message)
+        if camera is not None:
+            self._pictures[mid] = press
         if mid < 0:
             self._post(NotSent(ticket=job.ticket))
         else:
@@ -581,9 +589,13 @@ class HubLink:
     def _hang_up(self, *, farewell_heard: bool) -> None:
         """DISCONNECT; if the farewell was not heard, with the wish that the broker publishes the Will."""
         if self._client is not None:
+            found = self._client.socket()
             with contextlib.suppress(
                 Exception
             ):  # the connection is over whatever the library makes of it
+                if farewell_heard and isinstance(found, socket.socket):
+                    # All before it has arrived; the DISCONNECT shall too, or the broker would publish the Will.
+                    found.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LET_GO)
                 self._client.disconnect(
                     None if farewell_heard else ReasonCode(PacketTypes.DISCONNECT, _WITH_WILL)
                 )
@@ -596,26 +608,22 @@ class HubLink:
         detail = f"{self._where()} takes connections, but says nothing for {GREETING_S:.0f} s"
         self._lose(LinkDown(key=FindingKey.HUB_UNREACHABLE, detail=detail))
 
-    def _lose(self, down: LinkDown, *, at_once: bool = False) -> None:
-        self._drop(at_once=at_once)
+    def _lose(self, down: LinkDown) -> None:
+        self._drop()
         self._post(down)
 
-    def _drop(self, *, at_once: bool = False) -> None:
-        """Forget the connection; without a DISCONNECT the broker publishes the Will.
-
-        *at_once*: what the kernel still holds for this connection is thrown away too.
-        """
+    def _drop(self) -> None:
+        """Forget the connection, and what the kernel still holds for it; without a DISCONNECT the broker publishes the Will."""
         client, self._client = self._client, None
         self._phase = _Phase.IDLE
         self._outgoing.clear()
         self._tickets.clear()
+        self._pictures.clear()
         self._birth_mid = self._farewell_mid = -1
         if client is not None:
             found = client.socket()
             if isinstance(found, socket.socket):
                 with contextlib.suppress(OSError):
-                    if at_once:
-                        found.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _THROW_AWAY)
                     found.close()
 
     def _where(self) -> str:
@@ -633,6 +641,18 @@ def _turn(client: Client) -> None:
     if client.want_write():
         client.loop_write()
     client.loop_misc()
+
+
+def _unsent(client: Client) -> bool:
+    """Whether the kernel holds bytes that the other end has not confirmed; not to be told = yes."""
+    found = client.socket()
+    if not isinstance(found, socket.socket):
+        return False  # closed: thrown away
+    try:
+        answer = fcntl.ioctl(found.fileno(), termios.TIOCOUTQ, b"\0" * 4)
+    except OSError:
+        return True
+    return any(answer)
 
 
 def _note_connack(heard: _Heard, code: ReasonCode, properties: Properties | None) -> None:

@@ -2,12 +2,15 @@
 
 Promises: events come out in the order they went in; a newer picture of a camera replaces one that still waits, and takes its
 own place at the end: it never overtakes a press, a loop or a connection that came before it. So a slow core sees fresh
-pictures and memory stays bounded; everything else is never dropped. `post` never blocks.
+pictures and memory stays bounded; everything else is never dropped. `post` never blocks. Pictures that waited when the privacy
+switch was pressed are never taken, and are gone from memory with the first event after it (the switch's own), however busy
+the core is.
 Not its job: deciding anything.
 """
 
 import threading
 from collections import deque
+from collections.abc import Callable
 
 from edge_agent.clock import Clock
 from edge_agent.core.messages import Event, PictureTaken, Tick
@@ -16,8 +19,11 @@ from edge_agent.core.messages import Event, PictureTaken, Tick
 class Inbox:
     """A queue with one slot per camera for pictures. Any thread may post; the owner thread takes."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, presses: Callable[[], int] = lambda: 0) -> None:
+        """*presses* counts those of the privacy switch so far; left out where nothing is read that could leave."""
         self._clock = clock
+        self._presses = presses
+        self._press = 0  # the pictures that wait came after this one
         self._ready = threading.Condition()
         self._waiting: deque[Event | str] = deque()  # a camera id stands for its newest picture
         self._pictures: dict[str, PictureTaken] = {}
@@ -28,6 +34,7 @@ class Inbox:
         with self._ready:
             if self._closed:
                 return
+            self._obey_press()
             if isinstance(event, PictureTaken):
                 if event.camera in self._pictures:
                     self._waiting.remove(event.camera)
@@ -40,11 +47,13 @@ class Inbox:
     def take(self, *, until: float) -> Event | None:
         """Wait for the next event; a `Tick` when `until` (seconds since boot) passes; None after `close`."""
         with self._ready:
+            self._obey_press()
             while not self._waiting and not self._closed:
                 left_s = until - self._clock.now()
                 if left_s <= 0:
                     return Tick()
                 self._ready.wait(left_s)
+                self._obey_press()
             if self._closed:
                 self._waiting.clear()
                 self._pictures.clear()
@@ -55,8 +64,17 @@ class Inbox:
     def forget_pictures(self) -> None:
         """Drop every picture that waits (privacy). Any thread."""
         with self._ready:
-            self._pictures.clear()
-            self._waiting = deque(item for item in self._waiting if not isinstance(item, str))
+            self._forget()
+
+    def _obey_press(self) -> None:
+        presses = self._presses()
+        if presses != self._press:
+            self._press = presses
+            self._forget()
+
+    def _forget(self) -> None:
+        self._pictures.clear()
+        self._waiting = deque(item for item in self._waiting if not isinstance(item, str))
 
     def close(self) -> None:
         """Wake the taker with None, for good. Any thread; a signal handler too, so `take` does the clearing itself."""

@@ -1,8 +1,8 @@
 """`edge-agent hub`: a reference receiver for those who build the city's side, and the hub of the demo and the tests.
 
 Promises: a record is acknowledged only after it is committed to disk; the same record twice is kept once, by
-(box, epoch, seq); a picture that was withdrawn is destroyed, and is not kept if it arrives again; names of files come
-from checked words only, whatever a topic says.
+(box, epoch, seq); a picture that was withdrawn is destroyed, and is not kept if it arrives later or again; names of files
+come from checked words only, whatever a topic says.
 One receiver for all boxes of a broker; two at one broker would contradict each other's watermarks.
 Not its job: a portal, many thousand boxes on one machine, deciding on orders.
 """
@@ -13,6 +13,7 @@ import argparse
 import bisect
 import contextlib
 import json
+import math
 import os
 import queue
 import sqlite3
@@ -49,6 +50,7 @@ STOP_S: Final = 10.0
 WAITING_MESSAGES: Final = 500
 ONCE_S: Final = 5.0
 WITHDRAW: Final = "privacy.withdraw"
+_LONGEST_S: Final = 1e12  # no boot lasts so long
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS record (
@@ -63,9 +65,11 @@ CREATE TABLE IF NOT EXISTS record (
 CREATE TABLE IF NOT EXISTS gone (          -- seqs that will never come: thinned, purged, before our time
   box TEXT NOT NULL, epoch TEXT NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL,
   PRIMARY KEY (box, epoch, first, last)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS withdrawn (     -- pictures that must not be kept
-  box TEXT NOT NULL, epoch TEXT NOT NULL, seq INTEGER NOT NULL,
-  PRIMARY KEY (box, epoch, seq)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS picture_by_time ON record (box, boot, at) WHERE rank = 2;
+CREATE TABLE IF NOT EXISTS withdrawal (    -- pictures taken then, both ends included, must not be kept
+  box TEXT NOT NULL, boot TEXT NOT NULL, first REAL NOT NULL, last REAL NOT NULL, -- seconds since that boot
+  by_end INTEGER NOT NULL,                 -- 1 = reckoned from the newest picture that had come
+  PRIMARY KEY (box, boot, first, last)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS box (
   box TEXT PRIMARY KEY, epoch TEXT, online INTEGER NOT NULL, simulated INTEGER NOT NULL, version TEXT NOT NULL,
   seen REAL NOT NULL) WITHOUT ROWID;
@@ -479,6 +483,7 @@ class Receiver:
             return
         known.records += 1
         known.pictures += path is not None
+        self._withdrawn += path is None and record.jpeg is not None
         known.kinds[record.kind] = known.kinds.get(record.kind, 0) + 1
         self._ranges.setdefault(key, Ranges()).add(record.seq, record.seq)
         self._gone(sql, key, wire.accounted_for(record))
@@ -492,9 +497,11 @@ class Receiver:
         if record.jpeg is None or record.camera is None:
             return None
         identity = address.identity
-        name = (wire.prefix(identity), record.epoch, record.seq)
-        held = "SELECT 1 FROM withdrawn WHERE box = ? AND epoch = ? AND seq = ?"
-        if sql.execute(held, name).fetchone() is not None:
+        moment = (wire.prefix(identity), record.boot, record.at)
+        asked_back = (
+            "SELECT 1 FROM withdrawal WHERE box = ? AND boot = ? AND ? BETWEEN first AND last"
+        )
+        if sql.execute(asked_back, moment).fetchone() is not None:
             return None
         # Each part has been checked (wire.address, wire.arrived_snapshot): letters, digits and '-', no dots, no slashes.
         day, clock = record.time.split("T")
@@ -507,25 +514,40 @@ class Receiver:
         return str(relative)
 
     def _withdraw(self, sql: sqlite3.Connection, box: str, record: wire.Arrived) -> None:
-        """A press reached back: destroy these pictures here, whether they have come or not yet."""
-        names = set()
-        for epoch, seq in _withdrawn(record.data):
-            name = (box, epoch, seq)
-            sql.execute("INSERT OR IGNORE INTO withdrawn VALUES (?, ?, ?)", name)
-            changed = sql.execute(
-                "UPDATE record SET picture = NULL WHERE box = ? AND epoch = ? AND seq = ? AND picture NOT NULL",
-                name,
-            ).rowcount
-            self._withdrawn += changed
-            self._boxes[box].pictures -= changed
-            names.add(f"{epoch[:16]}-{seq}")
-        if not names:
+        """A press reached back: destroy what was taken then, whether it has come or not yet."""
+        asked = withdrawal(record)
+        if asked is None:
+            self._fault(box, "a withdrawal that cannot be read; no picture was destroyed")
             return
-        # By its name, not by its row: a crash may have left the file, or half of it, without one. One walk for all of
-        # them, as a box that has run for a month has some hundred thousand files here.
+        first, last = asked.first, asked.last
+        if first is None:
+            # Asked again, it means the same: what came since had waited on the box, which spared it.
+            before = "SELECT last FROM withdrawal WHERE box = ? AND boot = ? AND by_end"
+            newest = "SELECT MAX(at) FROM record WHERE box = ? AND boot = ? AND rank = 2"
+            of_boot = (box, asked.boot)
+            (end,) = (
+                sql.execute(before, of_boot).fetchone() or sql.execute(newest, of_boot).fetchone()
+            )
+            if end is None:
+                return  # nothing of that boot ever came
+            first, last = end - asked.length_s, end
+        window = (box, asked.boot, first, last)
+        by_end = asked.first is None
+        sql.execute("INSERT OR IGNORE INTO withdrawal VALUES (?, ?, ?, ?, ?)", (*window, by_end))
+        changed = sql.execute(
+            "UPDATE record SET picture = NULL"
+            " WHERE box = ? AND boot = ? AND rank = 2 AND at BETWEEN ? AND ? AND picture NOT NULL",
+            window,
+        ).rowcount
+        self._withdrawn += changed
+        self._boxes[box].pictures -= changed
+        # Every file that no row names goes: these, and what a crash left, whole or half, before its row was committed.
+        # One walk for all of them, as a box that has run for a month has some hundred thousand files here.
+        named = "SELECT picture FROM record WHERE box = ? AND picture NOT NULL"
+        kept = {path for (path,) in sql.execute(named, (box,))}
         folder = self._folder.joinpath("pictures", *box.split("/")[2:])
         for path in folder.glob("*/*/*"):
-            if path.stem.partition("-")[2] in names:
+            if str(path.relative_to(self._folder)) not in kept:
                 path.unlink(missing_ok=True)
 
     def _gone(self, sql: sqlite3.Connection, key: _Key, ranges: Iterable[tuple[int, int]]) -> None:
@@ -664,18 +686,31 @@ def _write_whole(path: Path, content: bytes) -> None:
         os.close(handle)
 
 
-def _withdrawn(data: str) -> list[tuple[str, int]]:
-    """Which pictures a withdrawal names, as (epoch, seq); what cannot be read is left out."""
-    found: object = json.loads(data)
-    listed: object = found.get("pictures") if isinstance(found, dict) else None
-    pictures = []
-    for item in listed if isinstance(listed, list) else []:
-        if not isinstance(item, dict):
-            continue
-        epoch, seq = item.get("epoch"), str(item.get("seq"))
-        if wire.is_epoch(epoch) and seq.isascii() and seq.isdecimal() and len(seq) <= 19:
-            pictures.append((epoch, min(int(seq), wire.MAX_SEQ)))
-    return pictures
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Withdrawal:
+    """Which pictures of a boot are asked back: from `first` to `last`, or (`first` None) the last `length_s` that came."""
+
+    boot: str
+    first: float | None = None
+    last: float = math.inf
+    length_s: float = 0.0
+
+
+def withdrawal(record: wire.Arrived) -> Withdrawal | None:
+    """What a record of kind `privacy.withdraw` asks for; None if that cannot be read."""
+    match json.loads(record.data):
+        case {"boot": str(boot), "from_s": int() | float() as since} if _is_moment(since):
+            # What was taken after the record was made was released after that press; a boot before its own is over.
+            last = record.at if boot == record.boot else math.inf
+            return Withdrawal(boot=boot, first=float(since), last=last)
+        case {"boot": str(boot), "newest_s": int() | float() as length} if _is_moment(length):
+            return Withdrawal(boot=boot, length_s=max(0.0, float(length)))
+        case _:
+            return None
+
+
+def _is_moment(value: float) -> bool:
+    return not isinstance(value, bool) and abs(value) < _LONGEST_S
 
 
 # ---- orders, for tests and the demo ----

@@ -2,10 +2,14 @@
 
 Promises: `press` closes it for all cameras before it returns, from any thread, without a lock; only the owner thread can
 open it, and only with the count of presses that its decision rests on, so that a press in between always wins.
-It starts closed. Not its job: knowing why.
+It starts closed. Whoever has to act on a press besides (the capture workers' supervisor) is woken by it, after it is closed:
+the pin library's one thread presses too, and whatever a waker does wrong must neither hold nor end that thread.
+Not its job: knowing why.
 """
 
+import contextlib
 import itertools
+from collections.abc import Callable
 
 
 class Shutter:
@@ -15,6 +19,7 @@ class Shutter:
         self._counter = itertools.count(1)  # next() is atomic in CPython
         self._presses = 0
         self._opened: tuple[int, frozenset[str]] = (-1, frozenset())
+        self._wakers: tuple[Callable[[], None], ...] = ()
 
     @property
     def presses(self) -> int:
@@ -22,9 +27,18 @@ class Shutter:
         return self._presses
 
     def press(self) -> int:
-        """Close for all cameras at once; returns the new count of presses."""
-        self._presses = next(self._counter)
-        return self._presses
+        """Close for all cameras at once, then wake; returns the new count of presses. Any thread; never blocks, never raises."""
+        press = self._presses = next(self._counter)
+        for wake in self._wakers:
+            with contextlib.suppress(
+                Exception
+            ):  # a waker's fault must not end the pin library's thread
+                wake()
+        return press
+
+    def wakes(self, wake: Callable[[], None]) -> None:
+        """Call *wake* after each press, in the thread that presses: it must return at once. To be said before threads start."""
+        self._wakers = (*self._wakers, wake)
 
     def open_for(self, cameras: frozenset[str], *, press: int) -> None:
         """Pictures of exactly these *cameras* may leave, unless a press came after number *press*. Owner thread only."""

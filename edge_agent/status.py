@@ -6,8 +6,8 @@ Who may ask is decided by the file system alone (socket 0660 in a folder 0750, b
 here that a member of that group might not know, so the kernel's word on who connected is not asked for.
 
 The object: `box version boot at wall_s clock_trusted simulated suspended`;
-`private {on since_s fault}`;
-`cameras [{id name gate why link session fresh_video right_scene cable last_released_age_s period_s signal_detail}]`;
+`private {on since_s fault switch last_press_test_age_s}`;
+`cameras [{id name shown gate why link session fresh_video right_scene cable last_released_age_s period_s signal_detail}]`;
 `journal {depth oldest_age_s used_bytes quota_bytes durable}`;
 `uplink {state detail since_s in_flight settled_upto last_seq}`;
 `orders [{order cause cameras open_s id en bring {id [] en []}}]`, the open work orders;

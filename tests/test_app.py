@@ -19,7 +19,7 @@ from edge_agent.app import App, Pins
 from edge_agent.clock import SystemClock
 from edge_agent.commission import commission_from_files
 from edge_agent.config import load
-from edge_agent.core.settings import MeasuredLoop, Privacy, Run
+from edge_agent.core.settings import MeasuredLoop, Privacy, Run, SwitchKind
 from edge_agent.simulate import Street
 from edge_agent.vision import References
 from tests.support.broker import free_port, mosquitto, needs_mosquitto
@@ -132,6 +132,31 @@ def test_the_same_box_asks_its_cameras_once_its_switch_reads_live(tmp_path: Path
             await_that("private", lambda: set(box.gates().values()) == {"private"}, within_s=5)
             asked = len(visitors)
             stays_so("silence", lambda: len(visitors) <= asked, for_s=4)
+
+
+def test_a_press_destroys_what_waits_and_a_released_switch_starts_from_nothing(
+    tmp_path: Path,
+) -> None:
+    box = clip_box(tmp_path)
+    settings = load(str(box.config))
+    settings = replace(settings, privacy=Privacy(switch=SwitchKind.LATCHING))
+    wiring = Street(settings.privacy)
+
+    def kept() -> int | None:
+        last, pictures = committed(box.journal, tmp_path / "desk")
+        return pictures if last else None  # None: copied at a bad moment
+
+    with running(App(settings, pins=Pins(factory=wiring.factory))):
+        await_that("an open gate", lambda: box.gates() == {"mawar": "open"}, within_s=40)
+        await_that("pictures that wait", lambda: (kept() or 0) >= 2, within_s=20)
+        wiring.press()
+        await_that("private", lambda: box.gates() == {"mawar": "private"}, within_s=5)
+        await_that("nothing that waits", lambda: kept() == 0, within_s=5)
+        stays_so("dark", lambda: wiring.lamps() == (True, False) and not kept(), for_s=4)
+        wiring.release()
+        await_that("held first", lambda: box.gates() == {"mawar": "held"}, within_s=20)
+        assert kept() in (0, None), "a picture before its camera was proven again"
+    assert not list(tmp_path.rglob("*owed*")), "a note of a purge that is done"
 
 
 # ---- starting ----

@@ -81,7 +81,7 @@ class Box:
 
     def life(self) -> Spool:
         settings = Journal(folder=str(self.folder), quota_bytes=50_000_000, disk_floor_bytes=0)
-        return Spool(settings, clock=self.clock, post=self._post)
+        return Spool(settings, clock=self.clock, post=self._post, presses=lambda: 0)
 
     def start(self, spool: Spool) -> None:
         with self._came:
@@ -345,17 +345,23 @@ def test_presses_purges_and_suspensions_are_told_in_order(box: Box):
         box.start(spool)
         box.keep(spool, box.record("hub.suspended", until_s=NOON + 86_400))
         box.keep(spool, box.record("privacy.on", why="pressed"))
-        box.keep(spool, box.record("privacy.withdraw", pictures=[{"epoch": "e", "seq": "3"}]))
+        box.keep(spool, box.record("privacy.withdraw", boot="b", from_s=-48.0, window_s=60.0))
+        box.keep(
+            spool, box.record("privacy.refused", leaf="command", key="privacy.purge_s", refused=3)
+        )
         box._put += 1  # the purge's own record
         spool.purge(Purge(since_at=0.0, reason="privacy"))
         box.keep(spool, box.record("finding.opened", "gate", key="view_foreign", en="Not it."))
         kinds = [happening["kind"] for happening in box.json()["happenings"]]
         assert kinds == [
-            *("hub.suspended", "privacy.on", "privacy.withdraw"),
+            *("hub.suspended", "privacy.on", "privacy.withdraw", "privacy.refused"),
             *("privacy.purged", "finding.opened"),
         ]
         text = box.told()
-    for words in ("suspended by the city", "pressed (why pressed)", "(pictures 1)", "view_foreign"):
+    for words in (
+        *("suspended by the city", "private (why pressed)", "(window_s 60.0)", "view_foreign"),
+        "a request from afar to change privacy was refused (key privacy.purge_s, leaf command, refused 3)",
+    ):
         assert words in text
 
 
@@ -446,19 +452,23 @@ def test_the_notice_has_the_laws_facts_in_both_languages_and_asks_for_the_rest(b
         box.opened(),
         box.closed(30),
         box.record("privacy.on", why="pressed"),
-        box.record("privacy.withdraw", pictures=[{"epoch": "e", "seq": "3"}] * 4),
+        box.record("privacy.withdraw", boot="b", newest_s=60.0),
     )
     text = box.told("--notice", "--camera", "gate")
     indonesian, english = text.split("FACTS FOR A NOTICE")
     for words in (
         *("Pasal 46", "3 x 24 jam", "30 gambar dilepas", "hub.example:8883"),
-        *("bukan pandangan yang terdaftar", "tombol privasi ditekan", "(pictures 4)"),
+        *(
+            "bukan pandangan yang terdaftar",
+            "kotak menjadi privat (why pressed)",
+            "(newest_s 60.0)",
+        ),
         *("Rantai catatan utuh: 7 catatan", "Siapa dan apa yang terlihat", "score 2.31"),
     ):
         assert words in indonesian, words
     for words in (
         *("article 46", "3 x 24 hours", "30 released into the journal", "hub.example:8883"),
-        *("foreign view", "the privacy switch was pressed", "(pictures 4)"),
+        *("foreign view", "the box became private (why pressed)", "(newest_s 60.0)"),
         *("The chain holds: 7 entries", "Who and what can be seen", "score 2.31"),
     ):
         assert words in english, words
@@ -469,7 +479,7 @@ def test_a_notice_of_a_quiet_time_claims_nothing(box: Box):
     text = box.told("--notice", since="2d")
     assert "No gate was open in the time asked for, by what is on record." in text
     assert "not on record" in text
-    assert "No press of the switch" in text
+    assert "Neither private, nor destruction" in text
 
 
 def test_pictures_that_nobody_counted_are_not_known_and_never_none(box: Box):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import socket
+import struct
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,11 +15,13 @@ import pytest
 
 from edge_agent import vision
 from edge_agent.demo_pictures import ROOM, ROOM_INFRARED, STREETS
-from tests.bench import episodes, scenes
+from tests.bench import episodes, privacy, scenes
 from tests.support import gallery, lens, room
+from tests.support.broker import needs_mosquitto, wait_for
 from tests.support.displacement import displacement
 from tests.support.peers import CameraHealth, PerceptualHash
 from tests.support.scene_set import NoSetError, read_set
+from tests.support.thin_line import Packets, ThinLine
 
 pytestmark = pytest.mark.timeout(
     240
@@ -330,3 +334,118 @@ def test_rooms_under_own_text_are_made_where_a_set_has_masks(folder, tmp_path):
     assert inside is not None
     assert np.abs(composed[:110].astype(int) - street[:110]).mean() < 3.0
     assert np.abs(composed[130:].astype(int) - inside[130:]).mean() < 3.0
+
+
+# ---- the privacy switch ----
+
+
+def mqtt(topic: str, payload: bytes) -> bytes:
+    """A PUBLISH at QoS 1 without properties."""
+    name = topic.encode()
+    body = len(name).to_bytes(2, "big") + name + b"\x00\x01\x00" + payload
+    head, length = bytearray([0x32]), len(body)
+    while True:
+        length, digit = divmod(length, 128)
+        head.append(digit | (0x80 if length else 0))
+        if not length:
+            return bytes(head) + body
+
+
+@pytest.mark.parametrize("piece", [1, 2, 3, 7, 1024, 100_000])
+def test_the_line_knows_the_bytes_of_pictures_however_they_are_cut_into_pieces(piece):
+    parts = [
+        (mqtt("cctv/v1/a/b/c/d/live", b"x" * 300), 0),
+        (mqtt("cctv/v1/a/b/c/d/snapshot/live/gate", b"y" * 20_000), 20_003),
+        (b"\xc0\x00", 0),
+        (mqtt("cctv/v1/a/b/c/d/snapshot/history/gate", b""), 3),
+        (mqtt("cctv/v1/a/b/c/d/camera/snapshot", b"z" * 200), 0),
+    ]
+    stream = b"".join(part for part, _ in parts)
+    packets = Packets()
+    found = [packets.feed(stream[at : at + piece]) for at in range(0, len(stream), piece)]
+    assert sum(found) == sum(expected for _, expected in parts)
+    assert packets.pictures == 2
+
+
+@pytest.mark.enable_socket
+@pytest.mark.parametrize("reset", [False, True])
+def test_what_a_kernel_holds_comes_out_unless_the_connection_is_reset(reset):
+    """The line would see the bytes that a link without a reset lets go."""
+    message = mqtt("cctv/v1/a/b/c/d/snapshot/live/gate", b"p" * 60_000)
+    with (
+        socket.create_server(("127.0.0.1", 0)) as broker,
+        ThinLine(broker.getsockname()[1], bytes_per_s=1e6) as line,
+    ):
+        line.stall()
+        with socket.create_connection(("127.0.0.1", line.port)) as box:
+            box.sendall(message)
+            if reset:
+                box.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        line.flow()
+        wait_for(lambda: line.ended == 1, "the line saw the end of it")
+        assert line.connections == 1
+        assert (line.picture_bytes == 60_003) is not reset
+        assert line.picture_at() > 0 or not line.picture_bytes
+
+
+def test_a_picture_of_a_private_moment_at_the_broker_counts_as_leaked():
+    press = privacy.Press(
+        edge_at=100.0,
+        dark_until=110.0,
+        to_dark_ms=12.0,
+        under_way=True,
+        left=0,
+        purged_ms=1000.0,
+        blocked=False,
+    )
+    held = replace(press, edge_at=200.0, dark_until=210.0, to_dark_ms=40.0, left=2, blocked=True)
+    arrivals = [
+        privacy.Arrival("gate", boot, mono)
+        for boot, mono in (
+            ("now", 99.9),
+            ("now", 104.0),
+            ("now", 110.1),
+            ("now", 209.0),
+            ("before", 104.0),
+        )
+    ]
+    outcome = privacy.Outcome(presses=[press, held], arrivals=arrivals, boot="now")
+    assert privacy.summary(outcome) == {
+        "presses": 1,
+        "to_dark_ms": {"p50": 12.0, "p99": 12.0, "max": 12.0},
+        "leaked_pictures": 1,
+        "left_in_journal": 0,
+        "blocked": {
+            "to_dark_ms": {"p50": 40.0, "p99": 40.0, "max": 40.0},
+            "leaked_pictures": 1,
+            "left_in_journal": 2,
+        },
+    }
+    assert "1 presses, 1 while pictures were on the line" in privacy.table(outcome)
+
+
+def test_percentiles_are_of_the_presses_themselves():
+    assert privacy.percentile([], 99) is None
+    times = [float(number) for number in range(1, 201)]
+    assert privacy.percentile(times, 50) == 100.0
+    assert privacy.percentile(times, 99) == 198.0
+    assert privacy.percentile([5.0], 99) == 5.0
+
+
+@pytest.mark.broker
+@pytest.mark.enable_socket
+@needs_mosquitto
+def test_presses_in_the_short_form_find_pictures_before_and_none_after(tmp_path):
+    """The mechanics: gates open, pictures reach the broker and the journal, and go; how fast is the bench's own affair."""
+    with privacy.Rig(tmp_path, seed=1) as rig:
+        rig.flow()
+        wait_for(lambda: rig.subscriber.pictures, "a whole picture at the broker")
+        found = rig.pictures(rig.clock.now() - privacy.PURGE_S)
+        assert found is not None
+        assert found[0] > 0, "the window's pictures are seen while they are there"
+        presses = [rig.one(blocked=False), rig.one(blocked=True)]
+        assert [press.left for press in presses] == [0, 0]
+        rig.flow()
+        rig.outcome.arrivals = list(rig.subscriber.pictures)
+        assert rig.outcome.leaked() == []
+        assert rig.line.picture_bytes > 0

@@ -24,6 +24,7 @@ from edge_agent.clock import SystemClock
 from edge_agent.core.messages import Cause, Learn, PictureTaken
 from edge_agent.core.settings import Camera, CameraKind, SecretRef
 from edge_agent.device import Device
+from edge_agent.shutter import Shutter
 from tests.support import clips, evil_servers
 from tests.support.evil_servers import black_hole, evil
 from tests.support.http_camera import http_camera
@@ -31,7 +32,7 @@ from tests.support.rtsp_camera import rtsp_server
 from tests.support.watcher import Watcher
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 pytestmark = [pytest.mark.cameras, pytest.mark.enable_socket]
 
@@ -62,15 +63,24 @@ def watcher() -> Iterator[Watcher]:
 
 
 @contextlib.contextmanager
-def running(watcher: Watcher, *cameras: Camera, secret: str = PASSWORD) -> Iterator[Cameras]:
+def running(
+    watcher: Watcher,
+    *cameras: Camera,
+    secret: str = PASSWORD,
+    shutter: Shutter | None = None,
+    forget: Callable[[], None] = lambda: None,
+) -> Iterator[Cameras]:
+    shutter = shutter or Shutter()
     with Cameras(
         cameras,
         views_folder="/nonexistent",
         secret=lambda _: secret,
         post=watcher.post,
+        shutter=shutter,
         clock=SystemClock(),
+        forget=forget,
     ) as parts:
-        parts.start()
+        parts.start(press=shutter.presses)
         yield parts
     assert workers() == []
 
@@ -216,7 +226,7 @@ def test_a_new_period_holds_at_once_and_over_a_restart(pictures: Path, watcher: 
         watcher.wait(lambda: len(watcher.pictures("clip")) >= 5, within_s=5)
         cameras.stop()
         seen = len(watcher.events)
-        cameras.start()
+        cameras.start(press=0)
         watcher.wait(lambda: len(watcher.pictures("clip", after=seen)) >= 5, within_s=10)
 
 
@@ -244,7 +254,79 @@ def test_stop_silences_all_cameras_at_once_and_start_begins_a_new_generation(
             cameras.stop()
             watcher.wait(lambda: workers() == [], within_s=5)
             assert len(watcher.events) == seen, "something was posted after stop"
-            cameras.start()
+            cameras.start(press=0)
+
+
+def test_a_press_stops_all_cameras_without_a_word_from_the_core(
+    street: Path, pictures: Path, tmp_path: Path, watcher: Watcher
+) -> None:
+    """The core may be busy for seconds, a camera may hang: the press alone kills, and nothing is posted from then on."""
+    trap = tmp_path / "trap"
+    trap.mkdir()
+    os.mkfifo(trap / "0.jpg")  # reading it blocks for ever
+    shutter, forgotten = Shutter(), threading.Event()
+    with (
+        rtsp_server({"/a": street / "main.h264"}) as server,
+        black_hole() as hole,
+        running(
+            watcher,
+            rtsp("rtsp", server.url("/a")),
+            rtsp("hole", f"rtsp://127.0.0.1:{hole}/x"),
+            clip("clip", pictures, period_s=0.05),
+            clip("trap", trap),
+            shutter=shutter,
+            forget=forgotten.set,
+        ) as cameras,
+    ):
+        wait_for_pictures(watcher, "rtsp", "clip", after=0)
+        shutter.press()
+        assert forgotten.wait(5)
+        seen = len(watcher.events)
+        watcher.wait(lambda: workers() == [], within_s=5)
+        assert not watcher.pictures("rtsp", after=seen)
+        assert not watcher.pictures("clip", after=seen)
+        cameras.start(press=0)  # decided before the press
+        turned = cameras.progress()
+        watcher.wait(lambda: cameras.progress() > turned, within_s=5)
+        assert workers() == []
+        cameras.start(press=1)
+        wait_for_pictures(watcher, "clip", after=seen)
+        assert watcher.opened("clip")[-1].generation == 2
+
+
+def test_a_start_with_the_newest_press_begins_anew_before_the_old_ones_end_was_noticed(
+    pictures: Path, watcher: Watcher
+) -> None:
+    shutter = Shutter()
+    with running(watcher, clip("clip", pictures), shutter=shutter) as cameras:
+        wait_for_pictures(watcher, "clip", after=0)
+        (first,) = workers()
+        cameras.start(press=shutter.press())
+        seen = len(watcher.events)
+        watcher.wait(lambda: first not in workers(), within_s=5)
+        wait_for_pictures(watcher, "clip", after=seen)
+        assert watcher.opened("clip")[-1].generation == 2
+        cameras.start(press=shutter.presses)
+        (second,) = workers()
+        seen = len(watcher.events)
+        wait_for_pictures(watcher, "clip", after=seen, count=2)
+        assert workers() == [second], "an order that changes nothing started it anew"
+
+
+def test_a_storm_of_presses_costs_a_wake_or_two_not_a_thousand(
+    pictures: Path, watcher: Watcher
+) -> None:
+    shutter, stops = Shutter(), []
+    with running(
+        watcher, clip("clip", pictures), shutter=shutter, forget=lambda: stops.append(1)
+    ) as cameras:
+        wait_for_pictures(watcher, "clip", after=0)
+        for _ in range(10_000):
+            shutter.press()
+        watcher.wait(lambda: workers() == [], within_s=5)
+        turned = cameras.progress()
+        watcher.wait(lambda: cameras.progress() > turned, within_s=5)
+        assert len(stops) == 1
 
 
 def test_a_worker_does_not_outlive_the_agent_nor_leave_a_core_dump(
@@ -584,7 +666,7 @@ def test_a_camera_that_hangs_the_reader_twice_can_harm_only_itself(
         assert watcher.longest_gap_s("clip", after=seen) <= 5.0
         assert watcher.lost("clip") == []
         cameras.stop()
-        cameras.start()
+        cameras.start(press=0)
         watcher.wait(lambda: len(workers()) == 2, within_s=10)
 
 
@@ -661,9 +743,10 @@ def test_a_view_commissioned_while_the_camera_runs_is_used_from_the_next_picture
         views_folder=str(folder),
         secret=str,
         post=watcher.post,
+        shutter=Shutter(),
         clock=SystemClock(),
     ) as cameras:
-        cameras.start()
+        cameras.start(press=0)
         watcher.wait(lambda: bool(watcher.pictures("clip")), within_s=10)
         assert watcher.pictures("clip")[-1].reading.view == ""
         greys = [vision.scaled_grey(clips.frame(number, 640, 360)) for number in range(0, 50, 10)]
@@ -731,9 +814,10 @@ def test_a_password_that_cannot_be_read_is_a_finding_and_no_reason_not_to_run(
         views_folder="/nonexistent",
         secret=nothing,
         post=watcher.post,
+        shutter=Shutter(),
         clock=SystemClock(),
     ) as cameras:
-        cameras.start()
+        cameras.start(press=0)
         watcher.wait(lambda: bool(watcher.pictures("clip")), within_s=10)
         assert watcher.lost("locked")[0].cause is Cause.UNAUTHORISED
         assert "/nowhere/camera-password" in watcher.lost("locked")[0].detail

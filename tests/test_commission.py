@@ -96,6 +96,7 @@ switch = "latching"
         self.said: list[str] = []
         self.wanted: list[int] = []
         self.is_private = False
+        self.is_pressed_meanwhile = False
 
     def __call__(self, *argv: str) -> int:
         desk = Desk(
@@ -114,6 +115,7 @@ switch = "latching"
 
     def _source(self, camera, pictures):
         self.wanted.append(pictures)
+        self.is_private = self.is_private or self.is_pressed_meanwhile
         if isinstance(self.shows, NoPictures):
             return self.shows
         return Burst(pictures=self.shows, device=self.device)
@@ -143,6 +145,13 @@ def test_a_street_is_saved_once_its_name_was_typed(pole):
     assert "of 48 parts" in pole.text
     assert "#" in pole.text
     assert pole.loaded("bridge") is None
+
+
+def test_a_press_while_the_pictures_are_taken_keeps_them_off_the_disk(pole):
+    pole.is_pressed_meanwhile = True
+    assert pole("gate") == 1
+    assert "privacy switch" in pole.text
+    assert pole.loaded() is None
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ from edge_agent.core.settings import (
     Electrics,
     LoopOpenPolicy,
     MeasuredLoop,
+    Relay,
     SecretRef,
     Settings,
     Settlement,
@@ -213,6 +214,60 @@ def test_a_byte_order_mark_from_windows_is_no_fault(tmp_path):
     path = tmp_path / "box.toml"
     path.write_bytes(b"\xef\xbb\xbf" + SOUND.replace("\n", "\r\n").encode())
     assert load(str(path)).identity.rw == "03"
+
+
+def test_the_relay_the_buzzer_and_the_feedback_are_read(tmp_path):
+    more = 'relay = "pump"\nrelay_pin = 12\nfeedback_pin = 19\nbuzzer_pin = 24\ncut_power = false\n'
+    text = SOUND.replace('switch = "latching"\n', 'switch = "latching"\n' + more)
+    found = load(write(tmp_path, text)).privacy
+    assert (found.relay, found.relay_pin, found.feedback_pin) == (Relay.PUMP, 12, 19)
+    assert (found.buzzer_pin, found.cut_power) == (24, False)
+    not_fitted = "feedback_pin = false\nbuzzer_pin = false\n"
+    found = load(
+        write(
+            tmp_path, SOUND.replace('switch = "latching"\n', 'switch = "latching"\n' + not_fitted)
+        )
+    ).privacy
+    assert (found.feedback_pin, found.buzzer_pin) == (None, None)
+    assert (found.relay, found.cut_power) == (Relay.NONE, True)
+
+
+def test_a_push_button_leaves_the_second_pin_free_and_an_undriven_relay_its_own(tmp_path):
+    text = SOUND.replace('switch = "latching"', 'switch = "momentary"\nnc_pin = 12')
+    text = text.replace("loop_pin = 5", "loop_pin = 27\nvideo_pin = 16\nalarm_pin = 17")
+    found = load(write(tmp_path, text))
+    assert found.privacy.switch is SwitchKind.MOMENTARY
+    assert found.privacy.nc_pin == 12
+    assert found.runs[0].loop == DigitalLoop(pin=27)
+
+
+def test_the_faults_of_a_relay_are_all_named_at_once(tmp_path):
+    more = "relay_pin = 7\ncut_power = 1\nfeedback_pin = 28\nbuzzer_pin = true\n"
+    text = SOUND.replace('switch = "latching"', f'switch = "latching"\nrelay = "on"\n{more}')
+    assert set(faults(tmp_path, text)) == {
+        f"privacy.{key}"
+        for key in ("relay", "relay_pin", "cut_power", "feedback_pin", "buzzer_pin")
+    }
+
+
+def test_a_relay_on_the_port_of_the_adcs_is_named(tmp_path):
+    text = WIRED.replace(
+        'switch = "latching"', 'switch = "latching"\nrelay = "force_off"\nrelay_pin = 10'
+    )
+    assert "ADC" in faults(tmp_path, text)["privacy.relay_pin"].found
+
+
+def test_the_check_says_what_a_press_does(tmp_path):
+    said = config.check(write(tmp_path, SOUND)).text
+    assert "privacy: a latching switch; no relay driven; no feedback read; a press dest" in said
+    assert "the 60 s before it" in said
+    more = 'switch = "momentary"\nrelay = "force_off"\nfeedback_pin = 19\ncut_power = false\npurge_s = 7.5'
+    said = config.check(write(tmp_path, SOUND.replace('switch = "latching"', more))).text
+    assert "a momentary button (press = private, hold 3 s = resume)" in said
+    assert "by GPIO16, but private leaves the cameras their power; feedback on GPIO19" in said
+    assert "the 7.5 s before it" in said
+    said = config.check(write(tmp_path, SOUND.replace('"latching"', '"none"'))).text
+    assert "NO privacy switch" in said
 
 
 def test_without_a_switch_its_pins_are_free_for_others(tmp_path):
@@ -431,6 +486,82 @@ PLANTED = [
         "true",
     ),
     ('switch = "latching"', 'switch = "latching"\npurge_s = 601', "privacy.purge_s", "600"),
+    ('switch = "latching"', 'switch = "momentory"', "privacy.switch", '"momentary"?'),
+    (
+        'switch = "latching"',
+        'switch = "momentary"\nno_pin = 27',
+        "privacy.no_pin",
+        "for a switch that stays where it is put",
+    ),
+    ('switch = "latching"', 'switch = "latching"\nrelay = "pmp"', "privacy.relay", '"pump"?'),
+    (
+        'switch = "latching"',
+        'switch = "latching"\nrelay = "forceoff"\nrelay_pin = 16',
+        "privacy.relay",
+        '"force_off"?',
+    ),
+    (
+        'switch = "latching"',
+        'switch = "latching"\ncut_power = false',
+        "privacy.cut_power",
+        'relay = "pump"',
+    ),
+    (
+        'switch = "latching"',
+        'switch = "latching"\nrelay_pin = 16',
+        "privacy.relay_pin",
+        'relay = "force_off"',
+    ),
+    (
+        'switch = "latching"',
+        'switch = "latching"\nrelay = "pump"\ncut_power = "no"',
+        "privacy.cut_power",
+        "without quotes",
+    ),
+    (
+        'switch = "latching"',
+        'switch = "latching"\nrelay = "pump"\nrelay_pin = 7',
+        "privacy.relay_pin",
+        "pulled up",
+    ),
+    (
+        'switch = "latching"',
+        'switch = "latching"\nrelay = "pump"\nrelay_pin = 14',
+        "privacy.relay_pin",
+        "goes high during boot",
+    ),
+    (
+        'switch = "latching"',
+        'switch = "latching"\nrelay = "pump"\nrelay_pin = 27',
+        "privacy.relay_pin",
+        "privacy.no_pin",
+    ),
+    (
+        'switch = "latching"',
+        'switch = "latching"\nfeedback_pin = 17',
+        "privacy.feedback_pin",
+        "privacy.nc_pin",
+    ),
+    (
+        'switch = "latching"',
+        'switch = "latching"\nfeedback_pin = 3',
+        "privacy.feedback_pin",
+        "I2C",
+    ),
+    ('switch = "latching"', 'switch = "latching"\nbuzzer_pin = 8', "privacy.buzzer_pin", "buzzer"),
+    (
+        'switch = "latching"',
+        'switch = "latching"\nbuzzer_pin = 23',
+        "privacy.buzzer_pin",
+        "privacy.lamp_private_pin",
+    ),
+    (
+        'switch = "latching"',
+        'switch = "none"\nfeedback_pin = 19',
+        "privacy.feedback_pin",
+        "delete it",
+    ),
+    ('switch = "latching"', 'switch = "none"\nrelay = "pump"', "privacy.relay", "delete it"),
     ('[privacy]\nswitch = "latching"', "", "privacy", "[privacy]"),
     ("[privacy]", "[journal]\nquota_mb = 1\n[privacy]", "journal.quota_mb", "20"),
     ("[privacy]", "[paths]\nviews_folder = 3\n[privacy]", "paths.views_folder", "path"),
@@ -724,6 +855,13 @@ def test_the_faults_of_the_last_section_of_the_story_are_named_at_once(tmp_path)
     }
 
 
+def test_a_relay_that_leaves_the_power_on_asks_for_a_press_at_the_installation(tmp_path, capsys):
+    for cuts, notes in (("false", 1), ("true", 0)):
+        relay = f'[privacy]\nrelay = "force_off"\ncut_power = {cuts}'
+        assert main_check([write(tmp_path, SOUND.replace("[privacy]", relay))]) == 0
+        assert capsys.readouterr().out.count("note:    with cut_power = false") == notes
+
+
 def test_a_loop_without_a_baseline_is_a_note_and_no_fault(tmp_path, capsys):
     path = write(tmp_path, WIRED + '[paths]\nbaselines_folder = "runs"\n')
     assert main_check([path]) == 0
@@ -985,6 +1123,11 @@ NAMES = sorted(
             "no_pin",
             "lamp_live_pin",
             "purge_s",
+            "relay",
+            "relay_pin",
+            "feedback_pin",
+            "buzzer_pin",
+            "cut_power",
             "folder",
         ),
         *(
@@ -1027,6 +1170,9 @@ WORTHY = st.sampled_from(
         "v4l2",
         "clip",
         "latching",
+        "momentary",
+        "force_off",
+        "pump",
         "none",
         "hikvision",
         "dahua",

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
+import fcntl
 import queue
 import socket
 import ssl
 import struct
+import termios
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -19,6 +21,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from edge_agent import hub
 from edge_agent.clock import SystemClock
 from edge_agent.core import wire
 from edge_agent.core.messages import (
@@ -39,6 +42,7 @@ from edge_agent.core.settings import Hub, Identity, SecretRef, Tls, is_loopback
 from edge_agent.hub import HubLink
 from edge_agent.shutter import Shutter
 from tests.support.broker import free_port, mosquitto, needs_mosquitto, wait_for
+from tests.support.thin_line import ThinLine
 
 IDENTITY = Identity(kelurahan="kuningan", rw="rw-03", rt="rt-02", box="box-1")
 PREFIX = wire.prefix(IDENTITY)
@@ -105,7 +109,7 @@ class Script:
     raw_greeting: bytes = b""
     seen: list[tuple[int, bytes]] = field(default_factory=list)
     topics: list[str] = field(default_factory=list)
-    hold: threading.Event = field(default_factory=threading.Event)
+    ended: threading.Event = field(default_factory=threading.Event)  # a connection is over
 
 
 def connack(code: int, *properties: bytes) -> bytes:
@@ -144,6 +148,7 @@ class Scripted:
                 self.peer, _ = self.server.accept()
                 with self.peer, suppress(OSError, EOFError):
                     self._serve(self.peer)
+                self.script.ended.set()
 
     def _serve(self, peer: socket.socket) -> None:
         script = self.script
@@ -359,6 +364,7 @@ def test_a_picture_leaves_only_while_the_shutter_is_open() -> None:
 
 
 LAST_PICTURE = 19  # of twenty
+SMALL_PICTURE = 8_000
 
 
 def assert_all_that_waited_came_back(events: list[Event]) -> None:
@@ -369,65 +375,165 @@ def assert_all_that_waited_came_back(events: list[Event]) -> None:
     assert tickets == list(range(tickets[0], LAST_PICTURE + 1))
 
 
+@dataclass
+class Stuck:
+    """A link to a broker that stopped reading after its first picture, until `go_on`."""
+
+    told: Story
+    script: Script
+    go_on: threading.Event
+
+    def pictures_read(self) -> int:
+        """Let the broker read all that comes, to the connection's end; how many whole pictures it has had."""
+        self.go_on.set()
+        assert self.script.ended.wait(20)
+        return len([topic for topic in self.script.topics if "snapshot" in topic])
+
+
 @contextmanager
-def stuck_with_pictures() -> Iterator[tuple[Story, Script]]:
-    """The broker stops reading after the first of twenty pictures; another is half way out, the others wait behind it."""
+def stalled() -> Iterator[Stuck]:
     stall, go_on = threading.Event(), threading.Event()
 
     def slow(topic: str) -> int | None:
-        if "snapshot" in topic and not stall.is_set():
+        if "snapshot" not in topic:
+            return 0
+        if not stall.is_set():
             stall.set()
-            go_on.wait(20)
-        return 0
+            go_on.wait(60)
+        return None  # an answer to a socket that was closed would end the kernel's own sending
 
     script = Script(puback=slow)
     with scripted(script) as broker, story(broker.port) as told:
         told.link.connect(CONNECT)
         assert isinstance(told.next(), LinkUp)
         told.shutter.open_for(frozenset({"gate"}), press=0)
-        for ticket in range(LAST_PICTURE + 1):
-            message = Message(
-                topic=f"{PREFIX}/snapshot/live/gate", payload=b"p" * 2_000_000, picture_of="gate"
-            )
-            told.link.send(Send(ticket=ticket, message=message))
+        picture(told, 0, 2000)
         assert stall.wait(20)
-        clock = SystemClock()
-        patience = clock.now() + 20
-        stuck = 0  # looks in a row at which part of a picture was still here: the kernel's buffers are full
-        while stuck < 30:
-            assert clock.now() < patience
-            stuck = stuck + 1 if told.link._client and told.link._client.want_write() else 0
-            threading.Event().wait(0.01)
-        yield told, script
+        wait_for(lambda: told.link._pictures, "the link knows of it too")
+        yield Stuck(told, script, go_on)
         go_on.set()
 
 
+def picture(told: Story, ticket: int, size: int) -> None:
+    message = Message(topic=f"{PREFIX}/snapshot/live/gate", payload=b"p" * size, picture_of="gate")
+    told.link.send(Send(ticket=ticket, message=message))
+
+
+def is_here(told: Story) -> tuple[bool, int]:
+    """Whether the library holds part of a message, and how many bytes of it all the kernel has not brought to the other end."""
+    client = told.link._client
+    found = None if client is None else client.socket()
+    if client is None or not isinstance(found, socket.socket):
+        return False, 0
+    return client.want_write(), struct.unpack("i", fcntl.ioctl(found, termios.TIOCOUTQ, b"\0" * 4))[
+        0
+    ]
+
+
+@contextmanager
+def stuck_with_pictures() -> Iterator[Stuck]:
+    """The broker does not read the second of twenty pictures; one is half way out, the others wait behind it."""
+    with stalled() as stuck:
+        for ticket in range(1, LAST_PICTURE + 1):
+            picture(stuck.told, ticket, 2_000_000)
+        looks = iter(range(2000))
+        quiet = 0  # looks in a row at which part of a picture was still here: the kernel's buffers are full
+        while quiet < 30:
+            assert next(looks, None) is not None
+            quiet = quiet + 1 if is_here(stuck.told)[0] else 0
+            threading.Event().wait(0.01)
+        yield stuck
+
+
+def hand_over_until_some_wait(told: Story) -> int:
+    """Small pictures, one by one, until the other end's buffer is full and some wait in our kernel's; how many.
+
+    None of them is answered, as nobody reads.
+    """
+    before, handed = len(told.link._pictures), 0
+    while is_here(told)[1] < 4 * SMALL_PICTURE:
+        handed += 1
+        picture(told, handed, SMALL_PICTURE)
+        wanted = before + handed
+        wait_for(lambda: len(told.link._pictures) == wanted, "it is handed over")  # noqa: B023
+    assert not is_here(told)[0], "the library has something left: this is another test"
+    return handed
+
+
+def after_a_press(told: Story) -> LinkDown:
+    """What the link says to it; what was not answered until then is void."""
+    event = told.next()
+    while not isinstance(event, LinkDown):
+        assert isinstance(event, NotSent)
+        event = told.next()
+    assert "privacy switch" in event.detail
+    assert (event.key, event.by_press) == (None, True), "a press is nobody's fault"
+    return event
+
+
 def test_a_press_stops_pictures_that_wait_behind_a_slow_line() -> None:
-    """Those that wait go back; of the one that is half way out, nobody gets the rest."""
-    with stuck_with_pictures() as (told, script):
+    """Of the one that is half way out nobody gets the rest, and of those behind it nothing."""
+    with stuck_with_pictures() as stuck:
+        stuck.told.shutter.press()
+        after_a_press(stuck.told)
+        assert stuck.pictures_read() == 1
+
+
+def test_a_press_is_heard_although_nothing_moves_on_the_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The thread sleeps until the line moves or its round is over, and neither comes: the press itself wakes it."""
+    monkeypatch.setattr(hub, "ROUND_S", 1000.0)
+    with stuck_with_pictures() as stuck:
+        stuck.told.shutter.press()
+        after_a_press(stuck.told)
+
+
+def test_pictures_that_the_kernel_has_already_are_cut_off_by_a_press() -> None:
+    """Handed over to the last byte, and yet here: the line is slow."""
+    with stalled() as stuck:
+        handed = hand_over_until_some_wait(stuck.told)
+        stuck.told.shutter.press()
+        after_a_press(stuck.told)
+        assert stuck.pictures_read() <= handed - 2
+
+
+def test_pictures_that_have_left_wholly_cost_no_connection_when_a_press_comes() -> None:
+    """The broker has them, and only its answer is awaited: nothing can be called back by hanging up."""
+    script = Script(puback=lambda topic: None if "snapshot" in topic else 0)
+    with scripted(script) as broker, story(broker.port) as told:
+        told.link.connect(CONNECT)
+        assert isinstance(told.next(), LinkUp)
+        told.shutter.open_for(frozenset({"gate"}), press=0)
+        picture(told, 1, 8_000)
+        wait_for(lambda: any("snapshot" in topic for topic in script.topics), "it is there")
+        wait_for(lambda: is_here(told) == (False, 0), "TCP knows")
         told.shutter.press()
-        events = [told.next()]
-        while not isinstance(events[-1], LinkDown):
-            events.append(told.next())
-        assert_all_that_waited_came_back(events[:-1])
-        assert "privacy switch" in events[-1].detail
-        assert len([topic for topic in script.topics if "snapshot" in topic]) == 1
+        told.send(2)
+        assert told.next() == Delivered(ticket=2, code=0)
+        assert not script.ended.is_set()
+
+
+def test_a_connection_that_is_given_up_sends_no_picture_on_its_own() -> None:
+    """The kernel would go on for minutes after a close, and no press of the switch reaches it there."""
+    with stalled() as stuck:
+        handed = hand_over_until_some_wait(stuck.told)
+        stuck.told.link.close()
+        assert stuck.pictures_read() <= handed - 2
 
 
 def test_a_picture_that_waited_through_a_press_does_not_leave_after_it() -> None:
-    """Though the line is stuck, what waits is given back before the switch could be live again."""
-    with stuck_with_pictures() as (told, _):
-        told.shutter.press()
-        first = told.next()
-        told.shutter.open_for(frozenset({"gate"}), press=1)
-        given_back = [first]
-        while not isinstance(given_back[-1], LinkDown):
-            given_back.append(told.next())
-        assert_all_that_waited_came_back(given_back[:-1])
+    """Though the cameras are allowed again before the link has had time to look."""
+    with stuck_with_pictures() as stuck:
+        stuck.told.shutter.press()
+        stuck.told.shutter.open_for(frozenset({"gate"}), press=1)
+        after_a_press(stuck.told)
+        assert stuck.pictures_read() == 1
 
 
 def test_a_gate_that_closes_while_the_line_is_stuck_takes_its_waiting_pictures_back() -> None:
-    with stuck_with_pictures() as (told, _):
+    with stuck_with_pictures() as stuck:
+        told = stuck.told
         told.shutter.open_for(frozenset(), press=0)
         given_back = [told.next()]
         while given_back[-1] != NotSent(ticket=LAST_PICTURE):
@@ -718,6 +824,29 @@ def test_mutual_tls_with_the_right_papers(tmp_path: Path, pki: Path) -> None:
         told.link.send(Send(ticket=2, message=big))
         kinds = {type(told.next()) for _ in range(2)}
         assert kinds == {HubMessage, Delivered}
+
+
+@needs_mosquitto
+def test_through_tls_too_a_press_cuts_off_what_the_kernel_has(tmp_path: Path, pki: Path) -> None:
+    with (
+        tls_mosquitto(tmp_path, pki) as port,
+        ThinLine(port, bytes_per_s=10e6, plain=False) as line,
+        story(line.port, tls(pki), host="localhost") as told,
+    ):
+        told.link.connect(CONNECT)
+        assert isinstance(told.next(), LinkUp)
+        told.shutter.open_for(frozenset({"gate"}), press=0)
+        line.stall()
+        handed = hand_over_until_some_wait(told)
+        told.shutter.press()
+        after_a_press(told)
+        line.flow()
+        wait_for(lambda: line.ended == 1, "the line saw the end of it")
+        assert line.up_bytes < (handed - 1) * SMALL_PICTURE
+        told.link.connect(CONNECT)
+        assert isinstance(told.next(), LinkUp)
+        told.send(99)
+        assert told.next() == Delivered(ticket=99, code=16)
 
 
 @needs_mosquitto

@@ -85,6 +85,73 @@ def test_privacy_forgets_the_pictures_and_nothing_else():
     assert len(drain(inbox)) == 1
 
 
+class Hand:
+    """The one at the switch: says how often it was pressed."""
+
+    presses = 0
+
+
+def test_a_picture_that_waited_at_a_press_is_never_taken():
+    hand = Hand()
+    inbox = Inbox(SystemClock(), lambda: hand.presses)
+    inbox.post(picture())
+    inbox.post(picture(camera="b"))
+    hand.presses = 1
+    assert drain(inbox) == [], "nobody has told the core yet"
+    inbox.post(picture(taken_at=2.0))
+    inbox.post(read(1))
+    assert [type(event) for event in drain(inbox)] == [PictureTaken, SwitchRead]
+
+
+def test_at_a_press_the_pictures_are_gone_from_memory_however_busy_the_taker_is():
+    hand = Hand()
+    inbox = Inbox(SystemClock(), lambda: hand.presses)
+    waits = picture(jpeg=b"\xff\xd8" + bytes(50_000))
+    ours = sys.getrefcount(waits)
+    inbox.post(waits)
+    inbox.post(read(0))
+    assert sys.getrefcount(waits) > ours
+    hand.presses = 1
+    inbox.post(read(1))  # the switch's own word; nothing is taken
+    assert sys.getrefcount(waits) == ours
+    assert drain(inbox) == [read(0), read(1)]
+
+
+def test_a_press_while_the_taker_waits_takes_the_picture_that_wakes_it():
+    clock, hand = SystemClock(), Hand()
+    inbox = Inbox(clock, lambda: hand.presses)
+
+    def street() -> None:
+        with inbox._ready:  # so that the taker sees both at once
+            inbox.post(picture())
+            hand.presses = 1
+        inbox.post(read(1))
+
+    thread = threading.Thread(target=street)
+    thread.start()
+    assert inbox.take(until=clock.now() + 10) == read(1)
+    thread.join()
+
+
+@given(st.lists(st.sampled_from(["a", "b", 1, "press", "take"]), max_size=30))
+def test_nothing_taken_was_there_before_the_last_press(steps):
+    hand = Hand()
+    inbox = Inbox(SystemClock(), lambda: hand.presses)
+    for at, step in enumerate(steps):
+        if step == "press":
+            hand.presses += 1
+        elif step == "take":
+            event = inbox.take(until=0.0)
+            if isinstance(event, PictureTaken):
+                assert "press" not in steps[int(event.taken_at) : at]
+        elif isinstance(step, str):
+            inbox.post(picture(camera=step, taken_at=float(at)))
+        else:
+            inbox.post(read(step))
+    told = [event for event in drain(inbox) if isinstance(event, SwitchRead)]
+    assert len(told) <= steps.count(1)
+
+
 def test_closing_wakes_the_taker_and_later_posts_are_ignored():
     clock = SystemClock()
     inbox = Inbox(clock)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import queue
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -35,7 +36,16 @@ from edge_agent.core.messages import (
 from edge_agent.core.settings import Hub, Identity, Settlement
 from edge_agent.core.uplink import Link, Uplink
 from edge_agent.hub import HubLink
-from edge_agent.receiver import MAX_RANGES, Ranges, Receiver, Summary, _withdrawn, main, to_json
+from edge_agent.receiver import (
+    MAX_RANGES,
+    Ranges,
+    Receiver,
+    Summary,
+    Withdrawal,
+    main,
+    to_json,
+    withdrawal,
+)
 from edge_agent.shutter import Shutter
 from tests.support.broker import Mosquitto, iotcore, mosquitto, needs_mosquitto, wait_for
 from tests.support.outbox import Outbox
@@ -127,11 +137,22 @@ class Box:
     def settled(self) -> bool:
         return not self.outbox.kept
 
+    def withdraw(self, *, at: float, **data: Json) -> None:
+        """Ask pictures back, and wait until the hub has heard it."""
+        self.outbox.put("privacy.withdraw", rank=Rank.AUDIT, data=json.dumps(data).encode(), at=at)
+        self.tell(self.outbox.committed())
+        self.until(self.settled, "the withdrawal")
+
 
 @contextmanager
 def receiver(port: int, folder: Path) -> Iterator[Receiver]:
     with Receiver(host="127.0.0.1", port=port, folder=folder, clock=SystemClock()) as found:
         yield found
+
+
+def files(folder: Path) -> list[Path]:
+    """Everything that the hub keeps as a file of its own."""
+    return [path for path in (folder / "pictures").rglob("*") if path.is_file()]
 
 
 def rows(folder: Path) -> list[tuple[str, int]]:
@@ -309,26 +330,71 @@ def test_pictures_withdrawn_by_a_press_are_destroyed_at_the_hub(tmp_path: Path) 
         receiver(broker.port, folder) as hub,
         Box(broker.port) as box,
     ):
-        box.open("gate")
-        kept, doomed = box.outbox.picture("gate"), box.outbox.picture("gate")
+        box.open("gate", "alley")
+        before, doomed = box.outbox.picture("gate", at=99.0), box.outbox.picture("gate", at=100.0)
+        box.outbox.picture("alley", at=160.0)
         box.tell(box.outbox.committed())
-        box.until(box.settled, "two pictures")
-        late = doomed.seq + 2  # withdrawn before it arrives
+        box.until(box.settled, "three pictures")
         whole = next((folder / "pictures").rglob(f"*-{doomed.seq}.jpg"))
         whole.with_suffix(".part").write_bytes(b"half of it, left by a power cut")
-        listed = [{"epoch": doomed.epoch, "seq": str(seq)} for seq in (doomed.seq, late)]
-        data = json.dumps({"pictures": listed}).encode()
-        box.outbox.put("privacy.withdraw", rank=Rank.AUDIT, data=data)
+        whole.with_name("070000-epoch-1-77.jpg").write_bytes(b"whole, and its row never committed")
+        box.withdraw(boot="boot-1", from_s=100.0, window_s=60.0, at=161.0)
+        for at in (99.5, 100.5, 160.9, 161.5):  # the middle ones were asked back before they came
+            box.outbox.picture("gate", at=at)
         box.tell(box.outbox.committed())
-        box.until(box.settled, "the withdrawal")
-        assert box.outbox.picture("gate").seq == late
+        box.until(box.settled, "the late ones")
+        box.withdraw(boot="boot-1", from_s=100.0, window_s=60.0, at=161.0)  # again: nothing more
+        assert hub.summary().withdrawn == 4
+        assert hub.summary().boxes[0].pictures == 3
+        assert hub.summary().complete
+    left = {path.stem.rpartition("-")[2] for path in files(folder)}
+    assert left == {str(before.seq), str(doomed.seq + 3), str(doomed.seq + 6)}
+
+
+@needs_mosquitto
+@pytest.mark.broker
+@pytest.mark.enable_socket
+def test_the_end_of_a_boot_whose_press_was_cut_off_is_destroyed_at_the_hub(tmp_path: Path) -> None:
+    folder = tmp_path / "hub"
+    with (
+        mosquitto(tmp_path / "broker") as broker,
+        receiver(broker.port, folder) as hub,
+        Box(broker.port) as box,
+    ):
+        box.open("gate")
+        seqs = [box.outbox.picture("gate", at=at).seq for at in (100.0, 139.9, 140.0, 200.0)]
         box.tell(box.outbox.committed())
-        box.until(box.settled, "the late one")
-        assert hub.summary().withdrawn == 1
-        assert hub.summary().boxes[0].pictures == 1
-    names = [path.name for path in (folder / "pictures").rglob("*") if path.is_file()]
-    assert len(names) == 1
-    assert names[0].endswith(f"-{kept.seq}.jpg")
+        box.until(box.settled, "four pictures")
+        box.withdraw(boot="boot-0", newest_s=60.0, at=5.0)  # of a boot that the hub never saw
+        box.withdraw(boot="boot-1", newest_s=60.0, at=9.0)
+        box.withdraw(boot="boot-1", newest_s=60.0, at=9.0)  # not another minute of it
+        waited = box.outbox.picture("gate", at=300.0)  # from an outage: the box spared it
+        again = box.outbox.picture("gate", at=150.0)
+        box.tell(box.outbox.committed())
+        box.until(box.settled, "what waited")
+        box.withdraw(boot="boot-1", newest_s=60.0, at=12.0)  # a restart: it means the same
+        assert hub.summary().withdrawn == 3
+        assert hub.summary().faults == 0
+    left = {path.stem.rpartition("-")[2] for path in files(folder)}
+    assert left == {*map(str, seqs[:2]), str(waited.seq)}
+    assert str(again.seq) not in left
+
+
+@needs_mosquitto
+@pytest.mark.broker
+@pytest.mark.enable_socket
+def test_what_was_asked_back_stays_asked_back_over_a_restart_of_the_hub(tmp_path: Path) -> None:
+    folder = tmp_path / "hub"
+    with mosquitto(tmp_path / "broker") as broker, Box(broker.port) as box:
+        box.open("gate")
+        with receiver(broker.port, folder):
+            box.withdraw(boot="boot-1", from_s=10.0, window_s=60.0, at=70.0)
+        with receiver(broker.port, folder) as hub:
+            box.outbox.picture("gate", at=20.0)
+            box.tell(box.outbox.committed())
+            box.until(box.settled, "the late one")
+            assert hub.summary().withdrawn == 1
+    assert files(folder) == []
 
 
 @needs_mosquitto
@@ -576,18 +642,64 @@ def test_a_person_gets_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert "\x1b[2J" not in told
 
 
-def test_withdrawals_that_cannot_be_read_name_nothing() -> None:
-    for data in (
-        "[]",
-        "{}",
-        '{"pictures":5}',
-        '{"pictures":[5,{"epoch":"../x","seq":1},{"epoch":"e"}]}',
+def asked(data: str, boot: str = "now", at: float = 100.0) -> Withdrawal | None:
+    """What a hub reads in a withdrawal that was made at *at* of *boot*."""
+    return withdrawal(
+        wire.Arrived(
+            epoch="e",
+            seq=1,
+            kind="privacy.withdraw",
+            rank=Rank.AUDIT,
+            camera=None,
+            boot=boot,
+            at=at,
+            time="2027-01-15T07:00:00.000Z",
+            trusted=True,
+            data=data,
+        )
+    )
+
+
+def test_a_withdrawal_means_a_window_of_one_boot() -> None:
+    assert asked('{"boot":"now","from_s":40.5,"window_s":60}') == Withdrawal(
+        boot="now", first=40.5, last=100.0
+    )
+    assert asked('{"boot":"then","from_s":-3}') == Withdrawal(
+        boot="then", first=-3.0, last=math.inf
+    ), "that boot is over: all from then on"
+    assert asked('{"boot":"then","newest_s":60}') == Withdrawal(boot="then", length_s=60.0)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        *("[]", "{}", "5", '{"boot":"now"}', '{"boot":5,"from_s":1}', '{"from_s":1}'),
+        *('{"boot":"now","from_s":"1"}', '{"boot":"now","from_s":true}'),
+        *('{"boot":"now","from_s":NaN}', '{"boot":"now","newest_s":Infinity}'),
+        f'{{"boot":"now","from_s":1{"0" * 400}}}',
+        '{"pictures":[{"epoch":"e","seq":"7"}]}',
+    ],
+)
+def test_a_withdrawal_that_cannot_be_read_is_none(data: str) -> None:
+    assert asked(data) is None
+
+
+@needs_mosquitto
+@pytest.mark.broker
+@pytest.mark.enable_socket
+def test_a_withdrawal_that_cannot_be_read_is_said(tmp_path: Path) -> None:
+    folder = tmp_path / "hub"
+    with (
+        mosquitto(tmp_path / "broker") as broker,
+        receiver(broker.port, folder) as hub,
+        Box(broker.port) as box,
     ):
-        assert _withdrawn(data) == []
-    assert _withdrawn('{"pictures":[{"epoch":"e","seq":"7"},{"epoch":"e","seq":8}]}') == [
-        ("e", 7),
-        ("e", 8),
-    ]
+        box.open("gate")
+        box.outbox.picture("gate", at=100.0)
+        box.withdraw(boot="boot-1", since="yesterday", at=161.0)
+        assert "withdrawal that cannot be read" in hub.summary().last_fault
+        assert not hub.summary().complete
+    assert len(files(folder)) == 1
 
 
 # ---- ranges ----

@@ -9,7 +9,7 @@ import sys
 import threading
 import types
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -30,6 +30,7 @@ from edge_agent.core.messages import (
 )
 from edge_agent.core.settings import DigitalLoop, Electrics, MeasuredLoop, Privacy, Run, SwitchKind
 from edge_agent.sensors import Sensors, edges_alive, lit
+from edge_agent.sensors.lamps import TEST_S, lit_in_test
 from edge_agent.shutter import Shutter
 from edge_agent.simulate import SimulatedClock, Street
 from tests.support.mailbox import Mailbox
@@ -54,8 +55,9 @@ class Bench:
     clock: SimulatedClock = field(default_factory=SimulatedClock)
 
     def __post_init__(self) -> None:
-        self.street = Street(self.privacy, self.runs)
+        self.street = Street(self.privacy, self.runs, now=self.clock.now)
         self.sensors = self.make(self.street.factory, "")
+        self.clock.at += TEST_S  # the lamps have been tested
 
     def make(self, factory: object, why: str) -> Sensors:
         return Sensors(
@@ -69,6 +71,10 @@ class Bench:
             clock=self.clock,
             edges_alive=lambda: self.alive,
         )
+
+    def show(self, lamp: Lamp) -> None:
+        """As the core does: with the newest press it has heard of."""
+        self.sensors.show(lamp, press=self.shutter.presses)
 
     def round(self, *, later: float = 0.1) -> list[Event]:
         self.clock.at += later
@@ -134,7 +140,7 @@ def test_an_edge_of_either_wire_closes_the_shutter_alone(bench, wire):
 
 def test_a_missed_edge_is_found_by_polling(bench):
     bench.round()
-    nc, _ = bench.sensors._switch
+    nc, _ = bench.sensors._switch._contacts
     nc._device.when_deactivated = None  # the library's thread is dead or slow
     bench.street.cut_switch_wire("nc")
     assert bench.shutter.presses == 0
@@ -156,7 +162,7 @@ def test_a_press_shorter_than_a_round_is_told_by_its_number(bench):
 def test_a_press_between_count_and_levels_voids_the_reading(bench):
     """The hand is faster than the reading: the count that goes out is the older one, so it opens nothing."""
     bench.round(later=0)
-    nc, no = bench.sensors._switch
+    nc, no = bench.sensors._switch._contacts
 
     class Late:
         def on(self, at: float) -> bool | None:
@@ -166,7 +172,7 @@ def test_a_press_between_count_and_levels_voids_the_reading(bench):
 
         why = ""
 
-    bench.sensors._switch = (nc, Late())
+    bench.sensors._switch._contacts = (nc, Late())
     (event,) = bench.round(later=1.0)
     bench.shutter.open_for(frozenset({"gate"}), press=event.press)
     assert not bench.shutter.allows("gate")
@@ -262,9 +268,7 @@ def test_live_is_only_ever_told_when_the_switch_is_live(steps):
         street_live = not busy and not bench.street._is_pressed and not bench.street._cut
         assert bench.is_live() is street_live
         assert bench.switch().press == bench.shutter.presses
-        assert bench.street.lamps() == (
-            (False, False) if street_live and bench.sensors._lamp is Lamp.LIVE else (True, False)
-        )
+        assert bench.street.lamps() == (True, False), "the core has said nothing"
 
 
 def test_no_switch_fitted_reads_as_live_and_opens_no_pin():
@@ -428,15 +432,75 @@ def test_a_lamp_stays_as_long_as_was_said(lamp, at):
 
 
 def test_the_private_lamp_is_lit_at_once_whatever_the_core_says(bench):
-    bench.sensors.show(Lamp.LIVE)
+    bench.show(Lamp.LIVE)
     bench.round()
     assert bench.street.lamps()[0] is False
     bench.street.press()
     bench.round()
     assert bench.street.lamps() == (True, False)
-    bench.sensors.show(Lamp.VERIFYING)
+    bench.show(Lamp.VERIFYING)
     bench.round()
     assert bench.street.lamps() == (True, False)
+
+
+def test_the_lamps_are_tested_left_right_both_and_then_tell_the_truth(bench):
+    bench.clock.at += 10
+    bench.sensors = bench.make(bench.street.factory, "")
+    seen: list[tuple[bool, bool]] = []
+    began = bench.clock.at
+    while bench.clock.at < began + TEST_S:
+        bench.round(later=0.05)
+        if not seen or seen[-1] != bench.street.lamps():
+            seen.append(bench.street.lamps())
+    assert seen == [(True, False), (False, True), (True, True), (False, False), (True, False)]
+    bench.round(later=5)
+    assert bench.street.lamps() == (True, False)
+
+
+def test_the_test_of_the_lamps_flashes_no_more_than_three_times_a_second():
+    for which in (0, 1):
+        lit_now = [lit_in_test(step / 100)[which] for step in range(int(TEST_S * 100))]
+        rises = sum(after and not before for before, after in itertools.pairwise([False, *lit_now]))
+        assert 1 <= rises <= 3 * TEST_S
+
+
+def test_what_the_core_showed_before_a_press_is_void_even_if_the_switch_is_live_again(bench):
+    bench.round()
+    bench.show(Lamp.LIVE)
+    bench.street.press()
+    bench.street.release()
+    bench.round()
+    assert bench.is_live()
+    assert bench.street.lamps() == (True, False)
+    bench.show(Lamp.VERIFYING)
+    shown = {bench.street.lamps() for _ in range(20) if bench.round() is not None}
+    assert shown == {(True, False), (False, True)}
+
+
+@pytest.mark.parametrize("what", ["contacts", "relay"])
+def test_a_word_of_the_core_never_shows_live_against_the_switch_or_the_relay(what):
+    """Even one that rests on the newest press."""
+    bench = Bench(privacy=replace(PRIVACY, feedback_pin=19))
+    for _ in range(3):
+        bench.round()
+    bench.show(Lamp.VERIFYING)
+    assert {bench.street.lamps() for _ in range(20) if bench.round() is not None} != {(True, False)}
+    if what == "contacts":
+        bench.street.press()
+    else:
+        bench.street.relay.coil_broken = True
+        bench.street.settle()
+    bench.round()
+    bench.show(Lamp.VERIFYING)
+    shown = {bench.street.lamps() for _ in range(20) if bench.round() is not None}
+    assert shown == {(True, False)}
+
+
+def test_a_wiring_fault_stays_shown_whatever_was_pressed(bench):
+    bench.show(Lamp.WIRING_FAULT)
+    bench.street.cut_switch_wire()
+    shown = {bench.street.lamps() for _ in range(40) if bench.round(later=0.05) is not None}
+    assert shown == {(True, False), (True, True)}
 
 
 def test_before_the_core_spoke_the_private_lamp_is_lit(bench):
@@ -449,11 +513,11 @@ def test_a_lamp_that_cannot_be_lit_is_told_and_stops_nothing(bench):
     bench.round()
     bench.round()
     assert bench.is_live()
-    assert "lamp on GPIO22" in bench.switch().why
+    assert "lamp on GPIO22" in bench.switch().undriven
     bench.street.mend_pin(22)
     bench.round(later=31)
     bench.round()
-    assert bench.switch().why == ""
+    assert bench.switch().undriven == ""
 
 
 def test_a_box_without_lamps_needs_none():
@@ -489,6 +553,7 @@ def is_live(event: Event) -> bool:
 def test_the_thread_tells_a_press_within_a_tenth_of_a_second_and_darkens_the_lamps_at_the_end():
     street, mailbox, shutter = Street(PRIVACY, RUNS), Mailbox(), Shutter()
     with running(street, mailbox, shutter) as sensors:
+        sensors._lamps_tested_at = CLOCK.now()
         mailbox.wait_for(is_live)
         began = CLOCK.now()
         before = sensors.progress()

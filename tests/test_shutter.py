@@ -40,6 +40,29 @@ def test_presses_from_many_threads_leave_it_closed():
     assert shutter.allows("gate")
 
 
+def test_a_press_wakes_whoever_asked_for_it_once_it_is_closed():
+    shutter = Shutter()
+    allowed: list[bool] = []
+    shutter.wakes(lambda: allowed.append(shutter.allows("gate")))
+    shutter.wakes(lambda: allowed.append(shutter.allows("gate")))
+    shutter.open_for(frozenset({"gate"}), press=0)
+    shutter.press()
+    assert allowed == [False, False]
+
+
+def test_a_waker_that_fails_harms_neither_the_press_nor_the_others():
+    shutter = Shutter()
+    woken: list[int] = []
+
+    def broken() -> None:
+        raise ZeroDivisionError
+
+    shutter.wakes(broken)
+    shutter.wakes(lambda: woken.append(shutter.presses))
+    assert shutter.press() == 1
+    assert woken == [1]
+
+
 @given(st.lists(st.sampled_from(["press", "see", "open"]), max_size=40))
 def test_open_means_no_press_since_the_count_was_read(steps):
     shutter = Shutter()

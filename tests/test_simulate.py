@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
-from gpiozero import LED, DigitalInputDevice
+from dataclasses import replace
 
-from edge_agent.core.settings import DigitalLoop, Privacy, Run, SwitchKind
+import pytest
+from gpiozero import LED, DigitalInputDevice, DigitalOutputDevice
+
+from edge_agent.core.settings import DigitalLoop, Privacy, Relay, Run, SwitchKind
 from edge_agent.simulate import Street
 
 PRIVACY = Privacy(switch=SwitchKind.LATCHING)
@@ -119,6 +121,122 @@ def test_a_pin_in_trouble_raises_at_each_access_until_mended(street, closed):
     assert closed(27) == (False,)
     street.mend_pin(17)
     assert closed(17) == (True,)
+
+
+# ---- the relay ----
+
+K1 = Privacy(switch=SwitchKind.LATCHING, relay=Relay.FORCE_OFF, feedback_pin=19, buzzer_pin=24)
+
+
+def off(street: Street) -> bool:
+    with DigitalInputDevice(19, pull_up=True, pin_factory=street.factory) as feedback:
+        return bool(feedback.value)
+
+
+def test_the_third_block_takes_the_power_without_any_program():
+    street = Street(K1)
+    assert street.cameras_powered()
+    assert not off(street)
+    street.press()
+    assert not street.cameras_powered()
+    assert off(street)
+    street.release()
+    assert street.cameras_powered()
+
+
+def test_high_forces_the_cameras_off_and_a_pin_let_go_does_not():
+    street = Street(K1)
+    with DigitalOutputDevice(16, initial_value=True, pin_factory=street.factory):
+        assert not street.cameras_powered()
+        assert off(street)
+    assert street.cameras_powered()
+
+
+def test_a_pump_holds_while_it_is_toggled_and_no_longer():
+    now = [100.0]
+    street = Street(replace(K1, relay=Relay.PUMP), now=lambda: now[0])
+    assert not street.cameras_powered()
+    with DigitalOutputDevice(16, pin_factory=street.factory) as pump:
+        pump.on()
+        assert not street.cameras_powered(), "one pulse is no pump"
+        for _ in range(30):
+            pump.toggle()
+            now[0] += 0.05
+        assert street.cameras_powered()
+        assert not off(street)
+        pump.on()  # stuck high is as good as stuck low
+        now[0] += 1.0
+        assert off(street), "read before anybody asked the relay"
+        assert not street.cameras_powered()
+
+
+def test_the_relays_faults_read_as_the_part_would():
+    street = Street(K1)
+    street.relay.welded = True
+    street.press()
+    assert street.cameras_powered()
+    assert not off(street), "guided contacts: while one is welded, the other cannot close"
+    street.relay.welded = False
+    street.relay.block_3_shorted = True
+    street.settle()
+    assert street.cameras_powered()
+    street.relay.block_3_shorted, street.relay.coil_broken = False, True
+    street.release()
+    assert not street.cameras_powered()
+    street.cut_feedback_wire()
+    assert not off(street)
+    street.short_feedback_wire()
+    assert off(street)
+    street.relay.coil_broken = False
+    street.settle()
+    assert off(street)
+    street.mend_feedback_wire()
+    assert not off(street)
+
+
+def test_the_feedback_bounces_as_the_relay_moves():
+    street = Street(K1)
+    edges: list[int] = []
+    with DigitalInputDevice(19, pull_up=True, pin_factory=street.factory) as feedback:
+        feedback.when_activated = feedback.when_deactivated = lambda: edges.append(feedback.value)
+        street.press()
+    assert len(edges) > 2
+    assert edges[-1] == 1
+
+
+def test_a_push_button_has_one_contact_and_no_third_block():
+    street = Street(replace(K1, switch=SwitchKind.MOMENTARY))
+    with DigitalInputDevice(17, pull_up=True, pin_factory=street.factory) as nc:
+        assert nc.value == 1
+        street.press()
+        assert nc.value == 0
+        assert street.cameras_powered()
+        street.release()
+        assert nc.value == 1
+        street.short_switch_wire()
+        street.press()
+        assert nc.value == 1
+        street.cut_switch_wire("nc")
+        assert nc.value == 0
+    assert not [pin for pin in street.factory.pins if pin.name == "GPIO27"]
+
+
+def test_the_buzzer_is_heard_when_driven():
+    street = Street(K1)
+    assert not street.buzzes()
+    with DigitalOutputDevice(24, initial_value=True, pin_factory=street.factory):
+        assert street.buzzes()
+    assert not street.buzzes()
+
+
+def test_a_blow_against_the_switch_makes_edges_and_leaves_it_where_it_is():
+    edges: list[int] = []
+    street = Street(PRIVACY)
+    with DigitalInputDevice(17, pull_up=True, pin_factory=street.factory) as nc:
+        nc.when_activated = nc.when_deactivated = lambda: edges.append(nc.value)
+        street.chatter(3)
+        assert nc.value == 1
+    assert len(edges) == 6
 
 
 def test_without_a_switch_the_hand_moves_nothing():

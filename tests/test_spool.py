@@ -43,10 +43,12 @@ from edge_agent.core.messages import (
     JournalTrouble,
     Json,
     Lane,
+    Memory,
     Purge,
     Purged,
     Rank,
     Record,
+    Remembered,
     Settle,
     Stored,
 )
@@ -63,6 +65,7 @@ from edge_agent.spool import (
     read_trail,
 )
 from edge_agent.spool.chain import Chain, Check, read_state
+from edge_agent.spool.owed import NOTE
 from edge_agent.spool.peek import Peek
 from edge_agent.spool.store import APPLICATION, FILE, QUERIES, Limits, Store, connect
 from edge_agent.spool.values import Row, Stamp, end_of_cover, merged
@@ -103,18 +106,27 @@ class Desk:
     """A spool with everything that it posts, and short ways to ask it."""
 
     def __init__(
-        self, folder: Path, *, clock: HandClock | None = None, disk: Disk | None = None, **settings
+        self,
+        folder: Path,
+        *,
+        clock: HandClock | None = None,
+        disk: Disk | None = None,
+        runtime: Path | None = None,
+        **settings,
     ) -> None:
         self.folder = folder
         self.clock = clock or HandClock()
         self.disk = disk or Disk()
         self.events: list[Event] = []
+        self.presses = 0
         self._came = threading.Condition()
         limits = {"quota_bytes": ROOM, "disk_floor_bytes": 0, **settings}
         self.spool = Spool(
             Journal(folder=str(folder), **limits),
             clock=self.clock,
             post=self._post,
+            presses=lambda: self.presses,
+            runtime_folder=runtime,
             connector=self.disk.connect,
         )
 
@@ -426,12 +438,12 @@ def test_another_boot_is_told_apart(folder: Path):
 
 def test_facts_are_remembered_over_restarts(folder: Path):
     with Desk(folder) as desk:
-        assert desk.spool.recall("policy") is None
-        desk.spool.remember("policy", b"one")
-        desk.spool.remember("policy", b"two")
-        assert desk.spool.recall("policy") == b"two"
+        assert desk.spool.recall(Memory.POLICY) is None
+        desk.spool.remember(Memory.POLICY, b"one")
+        desk.spool.remember(Memory.POLICY, b"two")
+        assert desk.spool.recall(Memory.POLICY) == b"two"
     with Desk(folder) as desk:
-        assert desk.spool.recall("policy") == b"two"
+        assert desk.spool.recall(Memory.POLICY) == b"two"
 
 
 # ---- settling ----
@@ -596,13 +608,13 @@ def test_a_purge_leaves_no_byte_of_the_pictures_meant_and_spares_the_others(fold
         purged = desk.wait(Purged)
         desk.alarm()
         kept = desk.everything()
-        raw = b"".join(path.read_bytes() for path in folder.iterdir())
+        found = raw(folder)
     assert purged == Purged(seqs=tuple(range(12, 22)), cameras=("alley", "gate"))
     left = [stored.jpeg for stored in kept if stored.jpeg is not None]
     assert left == [jpeg(99), *(jpeg(n) for n in range(2, 10)), jpeg(51)]
     for n in (0, 1, *range(10, 20), 50):
         for at in range(0, 19_000, 1_000):
-            assert jpeg(n)[at : at + 40] not in raw, f"a piece of picture {n} is still in a file"
+            assert jpeg(n)[at : at + 40] not in found, f"a piece of picture {n} is still in a file"
     (stone,) = [json.loads(stored.data) for stored in kept if stored.kind == "privacy.purged"]
     assert stone["ranges"] == [[12, 21]]
     assert (stone["count"], stone["unwritten"], stone["cameras"]) == (11, 1, ["alley", "gate"])
@@ -623,10 +635,10 @@ def test_a_purge_wipes_although_there_is_much_free_space(folder: Path):
         desk.deleted(depth=4)
         desk.spool.purge(Purge(since_at=950.0, reason="privacy"))
         assert desk.wait(Purged).seqs == (upto + 1, upto + 2, upto + 3)
-        raw = b"".join(path.read_bytes() for path in folder.iterdir())
+        found = raw(folder)
     for n in range(1, 4):
         for at in range(0, 19_000, 1_000):
-            assert jpeg(n)[at : at + 40] not in raw
+            assert jpeg(n)[at : at + 40] not in found
 
 
 def test_a_purge_goes_before_everything_that_waits(folder: Path):
@@ -645,6 +657,444 @@ def test_a_purge_goes_before_everything_that_waits(folder: Path):
         assert desk.disk.commits <= commits + 2, "the one that hung, and the purge"
         desk.alarm()
         assert desk.read(camera="gate") == []
+
+
+def pieces(n: int, size: int = 20_000) -> list[bytes]:
+    """Enough of picture *n* that no page of a file holds any of it without holding one of these."""
+    return [jpeg(n, size)[at : at + 40] for at in range(0, size - 1_000, 1_000)]
+
+
+def raw(folder: Path) -> bytes:
+    """All that lies in the journal's folder."""
+    return b"".join(path.read_bytes() for path in folder.iterdir())
+
+
+def test_a_purge_reaches_the_end_of_the_boots_before_it_and_no_further(folder: Path):
+    for boot, start in (("boot-1", 5_000.0), ("boot-2", 200.0)):
+        with Desk(folder, clock=HandClock(boot)) as desk:
+            for n in range(5):
+                desk.spool.keep_picture(released("gate", start + 20 * n, jpeg(int(start) + n)))
+            desk.alarm()
+    purge = Purge(since_at=900.0, reason="privacy", earlier_s=40.0)
+    with Desk(folder, clock=HandClock("boot-3")) as desk:
+        desk.spool.keep_picture(released("gate", 950.0, jpeg(1)))
+        desk.alarm()
+        desk.spool.purge(purge)
+        purged = desk.wait(Purged)
+        assert purged.earlier_boot == "boot-2"
+        left = [stored.jpeg for stored in desk.read(camera="gate")]
+        assert left == [jpeg(n) for n in (5_000, 5_001, 200, 201)]
+        found = raw(folder)
+        assert not [
+            n for n in (1, 202, 203, 204, 5_002, 5_004) if any(p in found for p in pieces(n))
+        ]
+        stone = json.loads(desk.read(audit=True)[-1].data)
+        assert (stone["count"], stone["earlier_s"], stone["from_boot"]) == (7, 40.0, "boot-1")
+        assert declared(desk.read(audit=True), "privacy.purged") == set(purged.seqs)
+    for boot in ("boot-3", "boot-4"):  # each start with the switch pressed asks for it again
+        with Desk(folder, clock=HandClock(boot)) as desk:
+            desk.spool.purge(purge)
+            assert desk.wait(Purged).seqs == (), "it ate of what waits from an outage"
+            assert len(desk.read(camera="gate")) == 4
+    assert check(str(folder)) == ()
+
+
+def test_a_boot_whose_end_its_own_press_had_destroyed_loses_no_more(folder: Path):
+    with Desk(folder, clock=HandClock("boot-1")) as desk:
+        for n in range(8):
+            desk.spool.keep_picture(released("gate", 900.0 + 10 * n, jpeg(n)))
+        desk.alarm()
+        desk.spool.purge(Purge(since_at=940.0, reason="privacy"))
+        desk.wait(Purged)
+    with Desk(folder, clock=HandClock("boot-2")) as desk:  # still pressed when the power is back
+        desk.spool.purge(Purge(since_at=940.0, reason="privacy", earlier_s=60.0))
+        assert desk.wait(Purged) == Purged(seqs=(), cameras=(), earlier_boot="boot-1")
+        assert [stored.jpeg for stored in desk.read(camera="gate")] == [jpeg(n) for n in range(4)]
+
+
+def test_without_being_asked_for_it_a_purge_spares_the_boots_before(folder: Path):
+    with Desk(folder, clock=HandClock("boot-1")) as desk:
+        desk.spool.keep_picture(released("gate", 5_000.0, jpeg(1)))
+    with Desk(folder, clock=HandClock("boot-2")) as desk:
+        desk.spool.purge(Purge(since_at=0.0, reason="privacy"))
+        assert desk.wait(Purged) == Purged(seqs=(), cameras=())
+        assert len(desk.read(camera="gate")) == 1
+
+
+def test_the_first_boot_of_all_has_none_before_it(desk: Desk):
+    desk.spool.purge(Purge(since_at=0.0, reason="privacy", earlier_s=60.0))
+    assert desk.wait(Purged) == Purged(seqs=(), cameras=(), earlier_boot=None)
+
+
+def test_damage_to_what_is_known_of_earlier_ends_costs_pictures_and_not_the_start(folder: Path):
+    with Desk(folder, clock=HandClock("boot-1")) as desk:
+        desk.spool.keep_picture(released("gate", 900.0, jpeg(0)))
+        desk.spool.keep_picture(released("gate", 990.0, jpeg(1)))
+    purge = Purge(since_at=900.0, reason="privacy", earlier_s=60.0)
+    for boot, damage, left in (
+        ("boot-2", b"none", [jpeg(0)]),
+        ("boot-3", b'{"boot-1": "x"}', []),
+        ("boot-4", b"{{", []),
+    ):
+        with closing(sqlite3.connect(folder / FILE)) as connection, connection:
+            sql = "UPDATE fact SET value = ? WHERE key = 'purge.reached'"
+            connection.execute(sql, (damage,))
+        with Desk(folder, clock=HandClock(boot)) as desk:
+            desk.spool.purge(purge)
+            desk.wait(Purged)
+            assert [stored.jpeg for stored in desk.read(camera="gate")] == left
+
+
+def test_what_a_press_overtook_is_never_written_although_the_core_is_busy(folder: Path):
+    with Desk(folder) as desk:
+        desk.disk.go.clear()
+        desk.keep(desk.note("blocks", rank=Rank.AUDIT))
+        assert desk.disk.hanging.wait(10)
+        for n in range(3):
+            desk.spool.keep_picture(released("gate", 980.0 + n, jpeg(n)), press=0)
+        desk.keep(desk.note("stays"))
+        desk.presses = 1  # by the sensors' thread; the core has not heard of it
+        desk.spool.keep_picture(released("gate", 990.0, jpeg(3)), press=0)
+        desk.spool.keep_picture(released("alley", 991.0, jpeg(4)), press=1)  # live again
+        desk.disk.go.set()
+        desk.alarm()
+        assert [stored.jpeg for stored in desk.read(camera="gate")] == []
+        assert [stored.jpeg for stored in desk.read(camera="alley")] == [jpeg(4)]
+        assert numbers(desk.read()) == ["stays"]
+        assert declared(desk.everything()) == set()
+        assert not any(piece in raw(folder) for n in range(4) for piece in pieces(n))
+        desk.spool.purge(Purge(since_at=940.0, reason="privacy"))
+        desk.wait(Purged)
+        stones = [s for s in desk.read(audit=True) if s.kind == "privacy.purged"]
+        told = json.loads(stones[0].data)
+        assert (told["count"], told["unwritten"]) == (5, 4), "told with what the press destroyed"
+        assert told["cameras"] == ["alley", "gate"]
+        desk.spool.purge(Purge(since_at=940.0, reason="privacy"))
+        desk.wait(Purged, lambda event: event.seqs == ())
+        last = json.loads(desk.read(audit=True)[-1].data)
+        assert last["unwritten"] == 0, "told once"
+
+
+@pytest.mark.parametrize("fault", [Fault.LOST, Fault.LANDED])
+def test_a_press_between_a_failed_commit_and_the_next_try_voids_pictures_once(
+    folder: Path, fault: Fault
+):
+    with Desk(folder) as desk:
+        desk.spool.keep_picture(released("gate", 900.0, jpeg(0)))
+        desk.disk.fail(fault)
+        desk.disk.before = lambda: setattr(desk, "presses", 1)
+        desk.alarm()
+        kept = [stored.jpeg for stored in desk.read(camera="gate")]
+        assert kept == ([jpeg(0)] if fault is Fault.LANDED else [])
+        desk.spool.purge(Purge(since_at=0.0, reason="privacy"))
+        desk.wait(Purged)
+        stone = next(s for s in desk.read(audit=True) if s.kind == "privacy.purged")
+        assert json.loads(stone.data)["count"] == 1
+        assert not any(piece in raw(folder) for piece in pieces(0))
+
+
+def test_a_purge_takes_everything_that_waits_in_memory_however_old(folder: Path):
+    with Desk(folder) as desk:
+        desk.spool.keep_picture(released("gate", 800.0, jpeg(0)))
+        desk.alarm()
+        desk.disk.go.clear()
+        desk.keep(desk.note("blocks", rank=Rank.AUDIT))
+        assert desk.disk.hanging.wait(10)
+        desk.spool.keep_picture(released("gate", 801.0, jpeg(1)))
+        desk.spool.purge(Purge(since_at=1_000.0, reason="privacy"))
+        desk.disk.go.set()
+        desk.wait(Purged)
+        desk.alarm()
+        assert [stored.jpeg for stored in desk.read(camera="gate")] == [jpeg(0)], "older: it stays"
+
+
+class StillClock(HandClock):
+    """Moves by hand alone: nothing is due before its time, however slow the machine is."""
+
+    def now(self) -> float:
+        return 1_000.0 + self._skipped
+
+
+class Purges:
+    """The journal and a plain model of it: what waits, what is on the disk, what must be gone."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.count = 0
+        self.boots = 0
+        self.waiting: dict[int, int] = {}  # picture -> the press it was released under
+        self.kept: dict[int, tuple[str, float]] = {}  # picture -> boot and when it was taken
+        self.taken: dict[int, tuple[str, float]] = {}
+        self.reached: dict[str, float] = {}  # by boot: destroyed from then on
+        self.start()
+
+    def start(self) -> None:
+        self.boots += 1
+        self.clock = StillClock(f"boot-{self.boots}")
+        self.desk = Desk(self.folder, clock=self.clock)
+        self.desk.__enter__()
+
+    def stop(self) -> None:
+        self.desk.__exit__(None, None, None)
+        self.written()
+
+    def written(self) -> None:
+        """What waited is on the disk now, but for what a press overtook."""
+        for n, press in self.waiting.items():
+            if press == self.desk.presses:
+                self.kept[n] = self.taken[n]
+        self.waiting.clear()
+
+    def take(self, camera: str, after_s: int) -> None:
+        self.count += 1
+        self.clock.skip(after_s)
+        at = self.clock.now()
+        self.desk.spool.keep_picture(
+            released(camera, at, jpeg(self.count, 6_000)), press=self.desk.presses
+        )
+        self.taken[self.count] = (self.clock.boot, at)
+        self.waiting[self.count] = self.desk.presses
+
+    def write(self) -> None:
+        self.desk.alarm()
+        self.written()
+
+    def press(self) -> None:
+        self.desk.presses += 1
+
+    def purge(self, back_s: int, earlier_s: float | None) -> None:
+        since = self.clock.now() - back_s
+        before = len(self.desk.events)
+        self.desk.spool.purge(Purge(since_at=since, reason="privacy", earlier_s=earlier_s))
+        purged = self.desk.wait(Purged, since=before)
+        kept = set(self.kept)
+        self.waiting.clear()
+        self.reached[self.clock.boot] = since
+        for n, (boot, at) in list(self.kept.items()):
+            if boot == self.clock.boot and at >= since:
+                del self.kept[n]
+        if earlier_s is not None:
+            self.purge_earlier(earlier_s)
+        assert len(purged.seqs) == len(kept) - len(self.kept)
+        self.must_hold()
+
+    def purge_earlier(self, earlier_s: float) -> None:
+        for boot in {boot for boot, _ in self.kept.values()} - {self.clock.boot}:
+            newest = max(at for of, at in self.kept.values() if of == boot)
+            if newest < self.reached.get(boot, 0.0):
+                continue
+            self.reached[boot] = newest - earlier_s
+            for n, (of, at) in list(self.kept.items()):
+                if of == boot and at >= newest - earlier_s:
+                    del self.kept[n]
+
+    def reboot(self) -> None:
+        self.stop()
+        self.start()
+
+    def must_hold(self) -> None:
+        shown = {stored.jpeg for stored in self.desk.everything() if stored.jpeg is not None}
+        assert shown == {jpeg(n, 6_000) for n in self.kept}
+        found = raw(self.folder)
+        for n in self.taken.keys() - self.kept.keys() - self.waiting.keys():
+            assert not any(piece in found for piece in pieces(n, 6_000)), f"of picture {n}"
+
+
+deeds = st.one_of(
+    st.tuples(st.just("take"), st.sampled_from(["gate", "alley"]), st.integers(0, 30)),
+    st.just(("write",)),
+    st.just(("press",)),
+    st.tuples(
+        st.just("purge"), st.integers(0, 90), st.one_of(st.none(), st.sampled_from([0.0, 30.0]))
+    ),
+)
+
+
+@pytest.mark.timeout(180)
+@given(first=st.lists(deeds, max_size=14), second=st.lists(deeds, max_size=14))
+@hypothesis_settings(max_examples=150, deadline=None, derandomize=True)
+def test_whatever_is_pressed_and_purged_what_must_go_is_gone_and_the_rest_is_there(first, second):
+    place = "/dev/shm" if Path("/dev/shm").is_dir() else None  # where a sync costs nothing
+    with tempfile.TemporaryDirectory(dir=place) as home:
+        street = Purges(Path(home) / "journal")
+        try:
+            for name, *words in (*first, ("reboot",), *second, ("reboot",), ("purge", 60, 30.0)):
+                getattr(street, name)(*words)
+        finally:
+            street.stop()
+        assert check(str(street.folder)) == ()
+
+
+# ---- purges that are owed ----
+
+
+def owing(folder: Path, *, runtime: Path | None, fault: Fault = Fault.LOST) -> None:
+    """A run with a picture on its disk, a press that the disk refuses, and an end before it works again."""
+    with Desk(folder, runtime=runtime) as desk:
+        desk.spool.keep_picture(released("gate", 900.0, jpeg(0)))
+        desk.spool.keep_picture(released("gate", 990.0, jpeg(1)))
+        desk.alarm()
+        desk.disk.fail(fault, times=10**6)
+        desk.spool.purge(Purge(since_at=940.0, reason="privacy"))
+        if fault is Fault.LOST:
+            desk.wait(Purged)
+            desk.wait(Committed, lambda event: not event.durable)
+        else:
+            desk.spool._thread.join(10)
+            assert not desk.spool._thread.is_alive()
+    assert any(piece in raw(folder) for piece in pieces(1)), "else there is nothing to forget"
+
+
+@pytest.fixture
+def runtime(tmp_path: Path) -> Path:
+    (tmp_path / "run").mkdir()
+    return tmp_path / "run"
+
+
+def nothing_is_left(folder: Path, desk: Desk, runtime: Path) -> None:
+    assert desk.wait(Purged).seqs == (2,)
+    assert [stored.jpeg for stored in desk.read(camera="gate")] == [jpeg(0)]
+    assert not any(piece in raw(folder) for piece in pieces(1))
+    assert not [path for place in (folder, runtime) for path in place.glob("*owed*")], (
+        "a note stays"
+    )
+    (stone,) = [s for s in desk.read(audit=True) if s.kind == "privacy.purged"]
+    assert declared([stone], "privacy.purged") == {2}
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_purge_is_done_at_the_next_start_if_the_agent_was_killed_on_the_way(
+    folder: Path, runtime: Path
+):
+    owing(folder, runtime=runtime, fault=Fault.DEAD)
+    with Desk(folder, runtime=runtime) as desk:
+        nothing_is_left(folder, desk, runtime)
+
+
+def test_a_purge_that_the_disk_refused_outlives_the_process(folder: Path, runtime: Path):
+    owing(folder, runtime=runtime)
+    (folder / NOTE).unlink()  # this disk took no file either
+    with Desk(folder, runtime=runtime) as desk:
+        nothing_is_left(folder, desk, runtime)
+
+
+def test_a_purge_that_the_disk_refused_outlives_the_power_if_it_took_the_note(
+    folder: Path, runtime: Path
+):
+    owing(folder, runtime=None)
+    with Desk(folder, clock=HandClock("boot-2"), runtime=runtime) as desk:
+        nothing_is_left(folder, desk, runtime)
+
+
+def test_a_purge_owed_by_an_earlier_run_waits_on_for_a_disk_that_is_still_broken(
+    folder: Path, runtime: Path
+):
+    owing(folder, runtime=runtime)
+    disk = Disk()
+    disk.broken = True
+    with Desk(folder, runtime=runtime, disk=disk) as desk:
+        assert "to be purged are still on it" in desk.wait(JournalTrouble).detail
+        disk.broken = False
+        desk.clock.skip(31)
+        since = len(desk.events)
+        desk.ask()
+        desk.wait(Purged, lambda event: event.seqs == (2,), since=since)
+        assert [stored.jpeg for stored in desk.read(camera="gate")] == [jpeg(0)]
+    with Desk(folder, runtime=runtime) as desk:
+        assert desk.all(Purged) == [], "done once"
+
+
+def test_an_owed_purge_spares_what_was_taken_after_it(folder: Path, runtime: Path):
+    owing(folder, runtime=runtime)
+    note = (folder / NOTE).read_bytes()
+    with Desk(folder, runtime=runtime) as desk:
+        desk.clock.skip(60)
+        desk.spool.keep_picture(released("gate", desk.clock.now(), jpeg(5)))
+        desk.alarm()
+    (folder / NOTE).write_bytes(note)  # as if the disk had kept the note and refused to drop it
+    clock = HandClock()
+    clock.skip(120)
+    with Desk(folder, runtime=runtime, clock=clock) as desk:
+        assert desk.wait(Purged).seqs == ()
+        assert [stored.jpeg for stored in desk.read(camera="gate")] == [jpeg(0), jpeg(5)]
+
+
+@pytest.mark.parametrize("note", [b"", b"\xff", b"{}", b'[{"boot": "boot-1"}]', b"[5]"])
+def test_a_note_that_cannot_be_read_means_every_picture(folder: Path, runtime: Path, note: bytes):
+    with Desk(folder, clock=HandClock("boot-0")) as desk:
+        desk.spool.keep_picture(released("gate", 10.0, jpeg(0)))
+    with Desk(folder) as desk:
+        desk.spool.keep_picture(released("gate", 10.0, jpeg(1)))
+    (runtime / NOTE).write_bytes(note)
+    with Desk(folder, runtime=runtime) as desk:
+        assert len(desk.wait(Purged).seqs) == 2
+        assert desk.read(camera="gate") == []
+    with Desk(folder, runtime=runtime) as desk:
+        assert desk.all(Purged) == []
+
+
+def test_a_runtime_folder_that_is_not_there_keeps_no_purge_from_being_done(folder: Path):
+    with Desk(folder, runtime=folder.parent / "nowhere") as desk:
+        desk.spool.keep_picture(released("gate", 900.0, jpeg(0)))
+        desk.alarm()
+        desk.spool.purge(Purge(since_at=0.0, reason="privacy"))
+        assert desk.wait(Purged).seqs == (1,)
+
+
+# ---- what is remembered ----
+
+
+def test_what_is_remembered_is_answered_once_it_is_on_the_disk(desk: Desk):
+    desk.disk.go.clear()
+    desk.spool.remember(Memory.SWITCH, b"pressed")
+    assert desk.disk.hanging.wait(10)
+    assert desk.all(Remembered) == [], "before the disk has it"
+    desk.disk.go.set()
+    answer = desk.wait(Remembered)
+    assert answer == Remembered(memory=Memory.SWITCH, value=b"pressed", durable=True)
+    assert b"pressed" in raw(desk.folder)
+
+
+def test_only_the_newest_value_is_answered(desk: Desk):
+    desk.disk.go.clear()
+    desk.spool.remember(Memory.SWITCH, b"one")
+    assert desk.disk.hanging.wait(10)
+    desk.spool.remember(Memory.SWITCH, b"two")
+    desk.spool.remember(Memory.ORDERS, b"orders")
+    desk.disk.go.set()
+    desk.wait(Remembered, lambda event: event.value == b"orders")
+    told = {(event.memory, event.value) for event in desk.all(Remembered)}
+    assert told == {(Memory.SWITCH, b"two"), (Memory.ORDERS, b"orders")}
+
+
+def test_what_is_in_memory_alone_is_said_to_be_and_told_again_when_the_disk_has_it(desk: Desk):
+    desk.spool.remember(Memory.ORDERS, b"orders")
+    assert desk.wait(Remembered).durable
+    desk.disk.fail(Fault.LOST, times=10**6)
+    desk.spool.remember(Memory.SWITCH, b"pressed")
+    answer = desk.wait(Remembered, lambda event: event.memory is Memory.SWITCH)
+    assert answer == Remembered(memory=Memory.SWITCH, value=b"pressed", durable=False)
+    desk.disk.times = 0
+    desk.clock.skip(31)
+    since = len(desk.events)
+    desk.ask()
+    desk.wait(Remembered, since=since)
+    later = [event for event in desk.events[since:] if isinstance(event, Remembered)]
+    assert later == [Remembered(memory=Memory.SWITCH, value=b"pressed", durable=True)]
+
+
+def test_a_memory_does_not_wait_behind_what_waits(folder: Path):
+    with Desk(folder) as desk:
+        desk.disk.go.clear()
+        desk.keep(desk.note("blocks", rank=Rank.AUDIT))
+        assert desk.disk.hanging.wait(10)
+        for n in range(500):
+            desk.keep(desk.note(n))
+        desk.spool.remember(Memory.SWITCH, b"pressed")
+        commits = desk.disk.commits
+        desk.disk.go.set()
+        desk.wait(Remembered)
+        assert desk.disk.commits <= commits + 3, "the one that hung, and the next"
 
 
 def test_an_empty_purge_is_told_too(desk: Desk):
@@ -716,7 +1166,7 @@ def test_whatever_lies_in_its_place_is_moved_aside(folder: Path, put: Callable[[
 
 def test_what_can_be_read_of_a_damaged_store_is_saved(folder: Path):
     with Desk(folder) as desk:
-        desk.spool.remember("policy", b"kept")
+        desk.spool.remember(Memory.POLICY, b"kept")
         for n in range(400):
             desk.keep(desk.note(n, rank=Rank.AUDIT if n % 10 == 0 else Rank.STATE))
             if n % 8 == 0:
@@ -749,7 +1199,7 @@ def test_what_can_be_read_of_a_damaged_store_is_saved(folder: Path):
     with Desk(folder) as desk:
         told = json.loads(desk.read(audit=True)[-1].data)
         after = desk.everything()
-        assert desk.spool.recall("policy") == b"kept"
+        assert desk.spool.recall(Memory.POLICY) == b"kept"
         assert desk.epoch != epoch
     assert told["epoch"] == epoch
     saved = [stored for stored in after if stored.kind != "journal.damaged"]
@@ -891,8 +1341,8 @@ def test_a_purge_whose_commit_failed_is_done_all_the_same(folder: Path, fault: F
         assert desk.wait(Purged) == Purged(seqs=(1,), cameras=("gate",))
         stones = [stored for stored in desk.read(audit=True) if stored.kind == "privacy.purged"]
         assert len(stones) == 1
-        raw = b"".join(path.read_bytes() for path in folder.iterdir())
-        assert jpeg(0)[5_000:5_040] not in raw
+        found = raw(folder)
+        assert jpeg(0)[5_000:5_040] not in found
 
 
 def test_without_a_disk_it_goes_on_in_memory_and_moves_back(folder: Path):
@@ -904,7 +1354,7 @@ def test_without_a_disk_it_goes_on_in_memory_and_moves_back(folder: Path):
         desk.disk.broken = True
         desk.keep(desk.note(1))
         desk.spool.keep_picture(released("gate", 901.0, jpeg(1)))
-        desk.spool.remember("policy", b"new")
+        desk.spool.remember(Memory.POLICY, b"new")
         desk.alarm()
         trouble = desk.wait(JournalTrouble)
         assert trouble.key is FindingKey.JOURNAL_BROKEN
@@ -939,7 +1389,7 @@ def test_without_a_disk_it_goes_on_in_memory_and_moves_back(folder: Path):
     assert [s.kind for s in kept].count("privacy.purged") == 2, "in memory, and later on the disk"
     assert check(str(folder)) == ()
     with Desk(folder) as desk:
-        assert desk.spool.recall("policy") == b"new"
+        assert desk.spool.recall(Memory.POLICY) == b"new"
 
 
 def test_a_purge_that_the_disk_refused_is_done_when_it_is_back(folder: Path):
@@ -956,8 +1406,8 @@ def test_a_purge_that_the_disk_refused_is_done_when_it_is_back(folder: Path):
         desk.ask()
         assert desk.wait(Purged, since=since) == Purged(seqs=(1,), cameras=("gate",))
         assert desk.read(camera="gate") == []
-        raw = b"".join(path.read_bytes() for path in folder.iterdir())
-        assert jpeg(0)[5_000:5_040] not in raw
+        found = raw(folder)
+        assert jpeg(0)[5_000:5_040] not in found
 
 
 def test_memory_is_bounded_and_keeps_the_audit_trail_longest(folder: Path):

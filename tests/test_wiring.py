@@ -75,6 +75,7 @@ def test_the_pin_plan_says_what_the_program_uses():
     lamps = [privacy.lamp_private_pin, privacy.lamp_live_pin]
     assert plan["`lamp_private_pin`, `lamp_live_pin`"] == lamps
     assert plan["`excitation_pin`"] == [board.excitation_pin]
+    assert plan["`relay_pin`"] == [privacy.relay_pin]
 
 
 def test_the_pin_plan_uses_each_pin_once_and_keeps_off_those_of_others():

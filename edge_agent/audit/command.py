@@ -36,6 +36,22 @@ DEFAULT_CONFIG: Final = "/etc/edge-agent/box.toml"
 _AGO: Final = re.compile(r"(\d{1,6})\s*(s|min|m|h|d|w)(?:\s+ago)?", re.IGNORECASE)
 _SECONDS: Final = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _NUMBERS: Final = ("verdict", "score", "matches", "needed", "dx", "dy", "view")
+# `window_s`, `newest_s`: how far back the hub was asked to destroy, from the press or from the last picture that it has.
+_DETAILS: Final = (
+    *(
+        "key",
+        "why",
+        "count",
+        "lasted_s",
+        "by_hand",
+        "window_s",
+        "newest_s",
+        "earlier_s",
+        "light",
+        "cameras",
+    ),
+    *("leaf", "refused", "version"),
+)
 _DEEDS: Final = ("privacy.on", "privacy.purged", "privacy.withdraw")
 
 
@@ -454,14 +470,7 @@ def _told(happening: Happening) -> str:
 def _detail(happening: Happening) -> str:
     """What of its data a person needs, in brackets."""
     data = happening.data
-    pictures = data.get("pictures")
-    found = [len(pictures)] if isinstance(pictures, list) else []
-    parts = [f"pictures {count}" for count in found]
-    parts += [
-        f"{name} {data[name]}"
-        for name in ("key", "why", "count", "lasted_s", "light", "cameras", "version")
-        if data.get(name) not in (None, "", [])
-    ]
+    parts = [f"{name} {data[name]}" for name in _DETAILS if data.get(name) not in (None, "", [])]
     return f" ({', '.join(parts)})" if parts else ""
 
 

@@ -26,8 +26,9 @@ CAUSES: Final = {
     "view moved": "arah kamera bergeser",
     "foreign view": "bukan pandangan yang terdaftar",
     "loop not normal": "kabel pengawas tidak normal",
-    "privacy on": "tombol privasi ditekan",
-    "privacy off": "tombol privasi dilepas",
+    # Not always a hand: a cut wire or an unreadable pin does it too; the record of that says why.
+    "privacy on": "kotak menjadi privat",
+    "privacy off": "privat berakhir",
 }
 
 ENDS: Final = {
@@ -59,8 +60,9 @@ GAPS: Final = {
 }
 
 HAPPENINGS: Final = {
-    "privacy.on": Sentence("tombol privasi ditekan", "the privacy switch was pressed"),
-    "privacy.off": Sentence("tombol privasi dilepas", "the privacy switch was released"),
+    # Not always a hand: a cut wire or an unreadable pin does it too. `why` and `by_hand` stand behind it.
+    "privacy.on": Sentence("kotak menjadi privat", "the box became private"),
+    "privacy.off": Sentence("privat berakhir", "private ended"),
     "privacy.purged": Sentence(
         "gambar yang belum terkirim dimusnahkan di kotak",
         "unsent pictures were destroyed on the box",
@@ -68,6 +70,10 @@ HAPPENINGS: Final = {
     "privacy.withdraw": Sentence(
         "pusat diminta memusnahkan gambar yang sudah diterima",
         "the hub was asked to destroy pictures that it had received",
+    ),
+    "privacy.refused": Sentence(
+        "permintaan dari jauh untuk mengubah privasi ditolak",
+        "a request from afar to change privacy was refused",
     ),
     "hub.suspended": Sentence("dihentikan sementara oleh kota", "suspended by the city"),
     "hub.resumed": Sentence("penghentian sementara berakhir", "suspension ended"),
@@ -119,8 +125,8 @@ _NOT_COVERED: Final = Sentence(
     "tidak tercatat {since} sampai {until}: {why}", "not on record {since} to {until}: {why}"
 )
 _NO_DEED: Final = Sentence(
-    "Tidak ada penekanan tombol, pemusnahan atau penarikan dalam waktu ini.",
-    "No press of the switch, destruction or withdrawal in this time.",
+    "Tidak ada privat, pemusnahan atau penarikan dalam waktu ini.",
+    "Neither private, nor destruction or withdrawal in this time.",
 )
 _QUESTIONS: Final = (
     Sentence(

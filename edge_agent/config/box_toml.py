@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from edge_agent import baselines
 from edge_agent.config.faults import PRINTABLE, Notes, show
 from edge_agent.config.files import Trouble
+from edge_agent.config.privacy import privacy_line, read_privacy
 from edge_agent.config.table import Table
 from edge_agent.config.wiring import check_wiring, read_electrics, read_run
 from edge_agent.core.settings import (
@@ -29,6 +30,7 @@ from edge_agent.core.settings import (
     Journal,
     MeasuredLoop,
     Privacy,
+    Relay,
     SecretRef,
     Settings,
     Settlement,
@@ -103,7 +105,7 @@ def read_document(document: Table, notes: Notes) -> Settings:
         hub=_hub(document.table("hub", required=True)),
         cameras=tuple(_camera(table) for table in document.tables("camera")),
         runs=tuple(read_run(table) for table in document.tables("run")),
-        privacy=_privacy(document.table("privacy", required=True)),
+        privacy=read_privacy(document.table("privacy", required=True)),
         journal=_journal(document.table("journal", required=False)),
         health=_health(document.table("health", required=False)),
         electrics=read_electrics(sensors),
@@ -447,43 +449,6 @@ def _login(table: Table, kind: CameraKind | None) -> tuple[str | None, SecretRef
     return username or None, password
 
 
-def _privacy(table: Table) -> Privacy:
-    kinds = [kind.value for kind in SwitchKind]
-    switch = table.choice(
-        "switch", kinds, why='"latching" for the switch; "none" only where the RT agreed in writing'
-    )
-    kind = SwitchKind(switch) if switch is not None else SwitchKind.LATCHING
-    if kind is SwitchKind.NONE:
-        table.refuse(
-            ("nc_pin", "no_pin"),
-            allowed='no contact pins with switch = "none"',
-            remedy='delete it, or write switch = "latching"',
-        )
-        nc_pin: int | None = None
-        no_pin: int | None = None
-    else:
-        nc_pin = table.pin(
-            "nc_pin", what="the switch's NC contact", default=_DEFAULTS.privacy.nc_pin
-        )
-        no_pin = table.pin(
-            "no_pin", what="the switch's NO contact", default=_DEFAULTS.privacy.no_pin
-        )
-    privacy = Privacy(
-        switch=kind,
-        nc_pin=_DEFAULTS.privacy.nc_pin if nc_pin is None else nc_pin,
-        no_pin=_DEFAULTS.privacy.no_pin if no_pin is None else no_pin,
-        lamp_private_pin=table.lamp(
-            "lamp_private_pin", default=_DEFAULTS.privacy.lamp_private_pin or 23
-        ),
-        lamp_live_pin=table.lamp("lamp_live_pin", default=_DEFAULTS.privacy.lamp_live_pin or 22),
-        purge_s=table.number(
-            "purge_s", 0, 600, unit="seconds before the press", default=_DEFAULTS.privacy.purge_s
-        ),
-    )
-    table.close()
-    return privacy
-
-
 def _journal(table: Table) -> Journal:
     usual = _DEFAULTS.journal
     journal = Journal(
@@ -603,11 +568,6 @@ def summary(path: str, settings: Settings) -> str:
     identity, hub = settings.identity, settings.hub
     security = "mutual TLS" if hub.tls else "plain TCP on this box only"
     orders = "obeys signed orders" if hub.order_key_file else "obeys no orders (no order_key_file)"
-    switch = (
-        "a latching switch"
-        if settings.privacy.switch is SwitchKind.LATCHING
-        else "NO privacy switch"
-    )
     return "\n".join(
         [
             f"{path}: sound",
@@ -615,7 +575,7 @@ def summary(path: str, settings: Settings) -> str:
             f"    hub:     {hub.host}:{hub.port}, {security}, {orders}",
             f"    cameras: {', '.join(f'{camera.id} ({camera.kind.value})' for camera in settings.cameras) or 'none'}",
             f"    runs:    {len(settings.runs)}, of these {_loops(settings)} with a supervised loop",
-            f"    privacy: {switch}",
+            f"    privacy: {privacy_line(settings.privacy)}",
             *(f"    note:    {note}" for note in _notes(settings)),
         ]
     )
@@ -626,7 +586,13 @@ def _loops(settings: Settings) -> int:
 
 
 def _notes(settings: Settings) -> Iterator[str]:
-    """What is no fault of the file, but still to be done before all of it works."""
+    """What is no fault of the file, but still to be done, or to be known, before all of it works."""
+    privacy = settings.privacy
+    if privacy.relay is not Relay.NONE and not privacy.cut_power:
+        yield (
+            "with cut_power = false the relay cannot show that the switch's two contacts were swapped:"
+            " press the switch once after the installation (docs/privacy.md)"
+        )
     for run in settings.runs:
         if isinstance(run.loop, MeasuredLoop):
             known = baselines.load(settings.baselines_folder, run, settings.electrics)

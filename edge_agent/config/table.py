@@ -38,9 +38,8 @@ PINS_TAKEN: Final[Mapping[int, str]] = {
 }
 PIN_HIGHEST: Final = 27
 _PAIR_MAX: Final = 1e9  # a larger whole number may not even fit into a float
-LAMP_PIN_LOWEST: Final = (
-    9  # GPIO0 to 8 are pulled up at reset: a lamp there would lie while the box starts
-)
+# GPIO0 to 8 are pulled up at reset: a lamp there would lie while the box starts, a relay there would switch by itself.
+OUTPUT_PIN_LOWEST: Final = 9
 
 
 class Table:
@@ -407,8 +406,10 @@ class Table:
             return None
         return value
 
-    def lamp(self, key: str, *, default: int) -> int | None:
-        """A lamp's pin; `false` = not fitted."""
+    def pin_or_none(
+        self, key: str, *, what: str, lowest: int = 0, default: int | None
+    ) -> int | None:
+        """As `pin`; `false` = not fitted, which is None."""
         if self.has(key) and self._values[key] is False:
             return None
-        return self.pin(key, what="the lamp", lowest=LAMP_PIN_LOWEST, default=default)
+        return self.pin(key, what=what, lowest=lowest, default=default)

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from edge_agent.config.faults import PRINTABLE, Notes
-from edge_agent.config.table import LAMP_PIN_LOWEST, PIN_HIGHEST, PINS_TAKEN, Table
+from edge_agent.config.table import OUTPUT_PIN_LOWEST, PIN_HIGHEST, PINS_TAKEN, Table
 from edge_agent.core.cable import (
     HIGH_OHM,
     HIGH_SHARE,
@@ -32,6 +32,7 @@ from edge_agent.core.settings import (
     Electrics,
     LoopOpenPolicy,
     MeasuredLoop,
+    Relay,
     Run,
     Settings,
     SparePair,
@@ -400,11 +401,16 @@ def _pins(settings: Settings, *, excitation_given: bool) -> Iterator[tuple[str, 
     """(key path, pin) in order of importance: of two on one pin, the later one is at fault."""
     privacy, electrics = settings.privacy, settings.electrics
     measured = any(isinstance(run.loop, MeasuredLoop) for run in settings.runs)
-    if privacy.switch is SwitchKind.LATCHING:
+    if privacy.switch is not SwitchKind.NONE:
         yield "privacy.nc_pin", privacy.nc_pin
+    if privacy.switch is SwitchKind.LATCHING:
         yield "privacy.no_pin", privacy.no_pin
+    if privacy.relay is not Relay.NONE:
+        yield "privacy.relay_pin", privacy.relay_pin
+    yield "privacy.feedback_pin", privacy.feedback_pin
     yield "privacy.lamp_private_pin", privacy.lamp_private_pin
     yield "privacy.lamp_live_pin", privacy.lamp_live_pin
+    yield "privacy.buzzer_pin", privacy.buzzer_pin
     if measured or excitation_given:
         yield "sensors.excitation_pin", electrics.excitation_pin
     yield "sensors.power_pin", electrics.power_pin
@@ -429,7 +435,7 @@ def _check_pins(settings: Settings, notes: Notes, *, excitation_given: bool) -> 
     )
     owner = dict(_SPI_PINS) if on_adc else {}
     taken = {*owner, *PINS_TAKEN, *(pin for _, pin in used)}
-    free = next((n for n in range(LAMP_PIN_LOWEST, PIN_HIGHEST + 1) if n not in taken), None)
+    free = next((n for n in range(OUTPUT_PIN_LOWEST, PIN_HIGHEST + 1) if n not in taken), None)
     for path, pin in used:
         if pin in owner and not _shared_alarm(path, owner[pin]):
             notes.fault(

@@ -10,7 +10,6 @@ Not its job: one camera's truth (watch.py), sending (uplink.py), sentences (word
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -52,40 +51,35 @@ from edge_agent.core.messages import (
     OrderForged,
     OrderVerified,
     PictureTaken,
-    Purge,
     Purged,
     Rank,
     Record,
     Remember,
+    Remembered,
     Say,
     Send,
-    ShowLamps,
-    StartCameras,
     Stop,
-    StopCameras,
     SwitchRead,
     Tick,
     Verify,
     VideoLossTold,
 )
-from edge_agent.core.privacy import Switch, SwitchView, is_live
 from edge_agent.core.recorder import host_of
-from edge_agent.core.settings import Settings, SwitchKind
+from edge_agent.core.refusals import Refusals
+from edge_agent.core.settings import Settings
+from edge_agent.core.signs import Signs
+from edge_agent.core.switch_desk import PRIVACY_KEYS, Desk
 from edge_agent.core.uplink import Uplink
 from edge_agent.core.watch import Watch
 from edge_agent.core.work_order import Order, WorkOrders
 
-# Pictures that left shortly before a press are asked back. As many as 16 cameras make at one a second within the longest
-# purge window (600 s); a number each, so some 100 kB.
-_SENT_MEMORY: Final = 9_600
 _HUB_KEYS: Final = frozenset(key for key in FindingKey if key.name.startswith("HUB_"))
 _JOURNAL_KEYS: Final = frozenset({FindingKey.JOURNAL_FULL, FindingKey.JOURNAL_BROKEN})
-_PRIVACY_KEYS: Final = frozenset(
-    {
-        FindingKey.PRIVACY_WIRING,
-        FindingKey.PRIVACY_UNREADABLE,
-        FindingKey.PRIVACY_NO_SWITCH,
-    }
+_SWITCH_FAULTS: Final = (
+    FindingKey.PRIVACY_WIRING,
+    FindingKey.PRIVACY_JAMMED,
+    FindingKey.PRIVACY_RELAY,
+    FindingKey.PRIVACY_UNREADABLE,
 )
 _LINE_KEYS: Final = {
     Line.DOOR: FindingKey.BOX_DOOR_OPEN,
@@ -98,16 +92,6 @@ _PICTURE_GONE: Final = {Line.VIDEO: False, Line.NVR_ALARM: True}
 DIAGNOSE_EVERY_S: Final = 0.5
 # A clock that nothing vouches for right after boot is usual; after ten minutes it is a finding.
 _CLOCK_GRACE_S: Final = 600.0
-
-
-@dataclass(frozen=True, slots=True)
-class _SentPicture:
-    """A picture that was handed to the link."""
-
-    taken_at: float
-    boot: str
-    epoch: str
-    seq: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,10 +150,11 @@ class Agent:
         self._diagnose_at = at
         self._diagnosed_at = at
         self._quality = LinkQuality(at=at)
-        self._switch = Switch(at=at)
-        self._private = True
-        self._recorded_private = False  # whether this private spell has its record
-        self._private_at = at
+        self._desk = Desk(
+            settings.privacy, boot=about.boot, at=at, remembered=remembered.get(Memory.SWITCH)
+        )
+        self._refusals = Refusals()
+        self._signs = Signs()
         self._uplink = Uplink(
             settings.identity,
             settle=settings.hub.settle,
@@ -179,7 +164,6 @@ class Agent:
             simulated=settings.simulated,
             random=random,
         )
-        self._sent: deque[_SentPicture] = deque(maxlen=_SENT_MEMORY)
         self._remembered_policy = remembered.get(Memory.POLICY)
         self._policy: wire.Policy | None = None
         self._suspended = False
@@ -189,7 +173,6 @@ class Agent:
         self._box: BoxRead | None = None
         self._reported_at: float | None = None
         self._said_states: dict[str, Mapping[str, Json]] = {}
-        self._lamp: Lamp | None = None
         self._open: frozenset[str] = frozenset()
         self._shutter_press: int | None = None
 
@@ -212,8 +195,6 @@ class Agent:
         }
         out.append(Keep(record=Record(kind="agent.started", rank=Rank.STATE, at=at, data=data)))
         out.append(Say(level=Level.INFO, text=f"agent started version={self._about.version}"))
-        if self._settings.privacy.switch is SwitchKind.NONE:
-            out += self._raise(FindingKey.PRIVACY_NO_SWITCH, {}, at=at)
         if self._remembered_policy is not None:
             out += self._obey(self._remembered_policy, remembered=True, at=at)
         out += self._uplink.start(at)
@@ -231,21 +212,22 @@ class Agent:
     def deadline(self, *, at: float) -> float:
         """When to call `handle` with a `Tick` at the latest."""
         due = [
-            self._switch.deadline(at=at),
+            self._desk.deadline(at=at),
             self._uplink.deadline(),
             self._lines.deadline(),
             self._diagnose_at,
         ]
         due += [watch.deadline(at=at) for watch in self._watches.values()]
-        return min(due)
+        refused = self._refusals.deadline()
+        return min(due) if refused is None else min(*due, refused)
 
     # -- events --
 
     def _event(self, event: Event, *, at: float) -> list[Command]:  # noqa: C901 - one flat table
         match event:
             case SwitchRead():
-                view = self._switch.read(event, at=at)
-                return self._found_private(event, at=at) + self._switched(view, at=at)
+                self._desk.read(event, at=at)
+                return self._switched(at=at)
             case PictureTaken() | CameraOpened() | CameraLost():
                 return self._of_camera(event, at=at)
             case LoopRead() | LoopMeasured() | BaselineRead():
@@ -274,7 +256,10 @@ class Agent:
             case Fetched():
                 return self._uplink.on(event, at)
             case Purged():
-                return self._purged(event, at=at)
+                return self._desk.purged(event, at=at) + self._uplink.on(event, at)
+            case Remembered():
+                self._desk.remembered(event, at=at)
+                return []
             case HubMessage():
                 return self._hub_message(event, at=at)
             case OrderVerified():
@@ -299,14 +284,14 @@ class Agent:
         self, event: PictureTaken | CameraOpened | CameraLost, *, at: float
     ) -> list[Command]:
         watch = self._watches.get(event.camera)
-        if watch is None or self._private:
+        if watch is None or self._desk.private:
             return []  # a straggler from before the press: dropped unread
         if isinstance(event, CameraOpened):
             return watch.opened(event, at=at)
         self._diagnoses.read(event, at=at)
         self._diagnose_soon(at=at)
         if isinstance(event, PictureTaken):
-            return watch.picture(event, at=at)
+            return watch.picture(event, at=at, press=self._desk.press(at=at))
         return watch.lost(event, at=at)
 
     # -- the cable, and what speaks of it --
@@ -320,8 +305,7 @@ class Agent:
         if isinstance(event, BaselineRead):
             out = watch.baseline_read(event, at=at)
         else:
-            wall_s = self.wall(at=at) if self._clock.trusted else None
-            out = watch.loop_read(event, at=at, wall_s=wall_s)
+            out = watch.loop_read(event, at=at, wall_s=self._trusted_wall(at=at))
         self._diagnose_soon(at=at)
         return out + self._remember_nights()
 
@@ -365,7 +349,7 @@ class Agent:
             key: {} for line, key in _LINE_KEYS.items() if self._lines.on(line)
         }
         # The switch's relay may cut the cameras' power, and a lost mains does: no current is as it should be then.
-        unpowered = self._private or self._lines.on(Line.MAINS_LOST)
+        unpowered = self._desk.private or self._lines.on(Line.MAINS_LOST)
         faults = [why for why in self._lines.faults if not (unpowered and why == ALL_ZERO)]
         if faults:
             detail = "; ".join(faults)
@@ -403,86 +387,20 @@ class Agent:
 
     # -- privacy --
 
-    def _switched(self, view: SwitchView, *, at: float) -> list[Command]:
-        wanted = {} if view.fault is None else {view.fault: {"detail": view.why}}
-        if self._settings.privacy.switch is SwitchKind.NONE:
-            wanted[FindingKey.PRIVACY_NO_SWITCH] = {}
-        out = self._set(wanted, _PRIVACY_KEYS, at=at)
-        if view.private and not self._private:
-            return self._press(view.why or "pressed", at=at) + out
-        if not view.private and self._private:
-            return self._resume(at=at) + out
-        return out
-
-    def _found_private(self, event: SwitchRead, *, at: float) -> list[Command]:
-        """At the start every box is private; a switch that is not in its live position makes it a press."""
-        if not self._private or self._recorded_private or is_live(event.nc_closed, event.no_closed):
-            return []
-        self._recorded_private = True
-        data: dict[str, Json] = {"at_start": True, "why": event.why or "pressed"}
-        return [
-            Purge(since_at=at - self._settings.privacy.purge_s, reason="privacy"),
-            Keep(record=Record(kind="privacy.on", rank=Rank.AUDIT, at=at, data=data)),
-            Say(level=Level.INFO, text=f"privacy on at start why={event.why or 'pressed'}"),
-        ]
-
-    def _press(self, why: str, *, at: float) -> list[Command]:
-        """Live -> private. The shutter first: the rest may take its time."""
-        self._private, self._private_at, self._recorded_private = True, at, True
-        out: list[Command] = [
-            OpenShutter(cameras=frozenset(), press=self._switch.view(at=at).press),
-            StopCameras(),
-            Purge(since_at=at - self._settings.privacy.purge_s, reason="privacy"),
-            Keep(record=Record(kind="privacy.on", rank=Rank.AUDIT, at=at, data={"why": why})),
-            Say(level=Level.INFO, text=f"privacy on why={why}"),
-        ]
-        for watch in self._watches.values():
-            out += watch.private(on=True, at=at)
-        self._diagnoses.unwatched()
-        self._diagnose_soon(at=at)
-        return out + self._withdraw(at=at)
-
-    def _withdraw(self, *, at: float) -> list[Command]:
-        """Ask the hub to destroy what it got in the last moments before the press."""
-        since = at - self._settings.privacy.purge_s
-        sent = [
-            picture
-            for picture in self._sent
-            if picture.boot == self._about.boot and picture.taken_at >= since
-        ]
-        self._sent.clear()
-        if not sent:
-            return []
-        data: dict[str, Json] = {
-            "pictures": [{"epoch": picture.epoch, "seq": picture.seq} for picture in sent],
-            "window_s": self._settings.privacy.purge_s,
-        }
-        record = Record(kind="privacy.withdraw", rank=Rank.AUDIT, at=at, data=data)
-        return [Keep(record=record)]
-
-    def _purged(self, event: Purged, *, at: float) -> list[Command]:
-        text = f"purged pictures={len(event.seqs)}"
-        said: list[Command] = [Say(level=Level.INFO, text=text)] if event.seqs else []
-        return said + self._uplink.on(event, at)
-
-    def _resume(self, *, at: float) -> list[Command]:
-        """Private -> live: each camera proves itself again."""
-        self._private = False
-        lasted_s = round(at - self._private_at, 1)
-        data: dict[str, Json] = {
-            "lasted_s": lasted_s,
-            "after_start": not self._recorded_private,
-        }
-        self._recorded_private = False
-        out: list[Command] = [
-            Keep(record=Record(kind="privacy.off", rank=Rank.AUDIT, at=at, data=data)),
-            Say(level=Level.INFO, text=f"privacy off after_s={lasted_s}"),
-            StartCameras(),
-        ]
-        for watch in self._watches.values():
-            out += watch.private(on=False, at=at)
-        self._diagnoses.watched(at=at)
-        return out
+    def _switched(self, *, at: float) -> list[Command]:
+        """What the switch says now, and what it means for each camera: after private each proves itself again."""
+        before = self._desk.private
+        out = self._desk.turn(self._trusted_wall(at=at), at=at)
+        private = self._desk.private
+        if private is not before:
+            for watch in self._watches.values():
+                out += watch.private(on=private, at=at)
+            if private:
+                self._diagnoses.unwatched()
+                self._diagnose_soon(at=at)
+            else:
+                self._diagnoses.watched(at=at)
+        return out + self._set(self._desk.findings(at=at), PRIVACY_KEYS, at=at)
 
     # -- hub --
 
@@ -497,11 +415,24 @@ class Agent:
         return self._uplink.on(decoded, at)
 
     def _verified(self, event: OrderVerified, *, at: float) -> list[Command]:
+        reach = wire.reaches_for_privacy(event.claims)
+        if reach is not None:
+            return self._refuse(reach, event.leaf, at=at)
         if event.leaf == "policy":
             return self._obey(event.claims, remembered=False, at=at)
         return self._raise(
             FindingKey.ORDER_REFUSED, {"leaf": event.leaf, "why": "no command is known yet"}, at=at
         )
+
+    def _refuse(self, reach: wire.Reach, leaf: str, *, at: float) -> list[Command]:
+        """Nobody reaches the switch from afar, with whatever signature."""
+        self._refusals.refused(leaf, reach.number, reach.key)
+        why = f"{reach.key}: the privacy switch is not to be set from afar"
+        out = self._raise(FindingKey.ORDER_REFUSED, {"leaf": leaf, "why": why}, at=at)
+        return [*self._refused(at=at), *out]
+
+    def _refused(self, *, at: float) -> list[Command]:
+        return [Keep(record=record) for record in self._refusals.timed(at=at)]
 
     def _obey(self, claims: bytes, *, remembered: bool, at: float) -> list[Command]:
         policy = wire.policy(claims, self._settings.identity)
@@ -537,6 +468,9 @@ class Agent:
     def wall(self, *, at: float) -> float:
         """Unix time at *at*, as far as the last reading of the clock tells."""
         return self._clock.wall_s + (at - self._clock_at)
+
+    def _trusted_wall(self, *, at: float) -> float | None:
+        return self.wall(at=at) if self._clock.trusted else None
 
     def _clock_read(self, event: ClockRead, *, at: float) -> list[Command]:
         self._clock, self._clock_at = event, at
@@ -578,7 +512,8 @@ class Agent:
 
     def _after(self, *, at: float) -> list[Command]:
         """What follows from the new state, whatever the event was."""
-        out = self._switched(self._switch.view(at=at), at=at)
+        out = self._switched(at=at)
+        out += self._refused(at=at)
         out += self._told_by_lines(self._lines.timed(at=at), at=at)
         for watch in self._watches.values():
             news = watch.timed(at=at)
@@ -587,7 +522,7 @@ class Agent:
             out += news
         out += self._judge_suspension(at=at)
         out += self._shutter(at=at)
-        out += self._lamps()
+        out += self._lamps(at=at)
         out += self._diagnose(at=at)
         out += self._states(at=at)
         out += self._uplink.tick(at)
@@ -595,7 +530,7 @@ class Agent:
 
     def _shutter(self, *, at: float) -> list[Command]:
         open_now = frozenset(name for name, watch in self._watches.items() if watch.gate.is_open)
-        press = self._switch.view(at=at).press
+        press = self._desk.press(at=at)
         if open_now == self._open and press == self._shutter_press:
             return []
         self._open, self._shutter_press = open_now, press
@@ -604,17 +539,19 @@ class Agent:
             *self._uplink.set_open_cameras(open_now, at),
         ]
 
-    def _lamps(self) -> list[Command]:
-        lamp = self._which_lamp()
-        if lamp is self._lamp:
-            return []
-        self._lamp = lamp
-        return [ShowLamps(lamp=lamp)]
+    def _lamps(self, *, at: float) -> list[Command]:
+        return self._signs.show(
+            self._which_lamp(),
+            press=self._desk.press(at=at),
+            by_hand=self._desk.by_hand,
+            wall_s=self._trusted_wall(at=at),
+            at=at,
+        )
 
     def _which_lamp(self) -> Lamp:
-        if self._findings.has(FindingKey.PRIVACY_WIRING):
+        if any(self._findings.has(key) for key in _SWITCH_FAULTS):
             return Lamp.WIRING_FAULT
-        if self._private:
+        if self._desk.private:
             return Lamp.PRIVATE
         if self._suspended:
             return Lamp.SUSPENDED
@@ -650,6 +587,7 @@ class Agent:
         )
         return {
             "name": watch.camera.name,
+            "shown": self._is_shown(watch),
             "gate": watch.gate.state.value,
             "cause": watch.gate.cause.value if watch.gate.cause is not None else None,
             "signal": self._signal_word(watch),
@@ -668,13 +606,15 @@ class Agent:
 
     def _gate_for_notice(self, watch: Watch) -> str:
         """Nobody is told that residents switched a camera off when the box has just started, or cannot read its switch."""
-        nobody_pressed = self._private and (
-            not self._recorded_private or self._findings.has(FindingKey.PRIVACY_UNREADABLE)
-        )
+        nobody_pressed = self._desk.private and not self._desk.by_hand
         return "closed" if nobody_pressed else watch.gate.state.value
 
+    def _is_shown(self, watch: Watch) -> bool:
+        """Neither private nor suspended nor held: each of the three is enough to keep it dark."""
+        return watch.gate.is_open and not (self._desk.private or self._suspended)
+
     def _signal_word(self, watch: Watch) -> str:
-        if self._private:
+        if self._desk.private:
             return "off"
         return watch.signal_word
 
@@ -691,15 +631,12 @@ class Agent:
         return self._set(wanted, _HUB_KEYS, at=at)
 
     def _noting(self, commands: list[Command], *, at: float) -> list[Command]:
-        """Remember what is handed to the link: its pictures, for a press that follows, and when."""
+        """Remember what is handed to the link, and when: of pictures, for a press that follows."""
         for command in commands:
             if not isinstance(command, Send):
                 continue
             self._quality.sent(command.ticket, at=at)
-            if command.message.picture_of is not None:
-                told = dict(command.message.properties)
-                sent = _SentPicture(float(told["mono"]), told["boot"], told["epoch"], told["seq"])
-                self._sent.append(sent)
+            self._desk.sent(command.message)
         return commands
 
     # -- findings --
@@ -749,7 +686,6 @@ class Agent:
 
     def status(self, *, at: float) -> dict[str, Json]:
         """What the box sees now; never a picture. The shape is documented in status.py."""
-        switch = self._switch.view(at=at)
         return {
             "box": self._name,
             "version": self._about.version,
@@ -758,11 +694,7 @@ class Agent:
             "wall_s": round(self.wall(at=at), 1),
             "clock_trusted": self._clock.trusted,
             "simulated": self._settings.simulated,
-            "private": {
-                "on": self._private,
-                "since_s": round(at - switch.since, 1),
-                "fault": switch.fault.value if switch.fault is not None else None,
-            },
+            "private": self._desk.status(self._trusted_wall(at=at), at=at),
             "suspended": self._suspended,
             "cameras": [self._camera_status(watch, at=at) for watch in self._watches.values()],
             "orders": [
@@ -793,7 +725,7 @@ class Agent:
 
     def headline(self) -> str:
         """The box in one line, for `systemctl status`; changes only when something changed."""
-        if self._private:
+        if self._desk.private:
             mode = "private"
         else:
             mode = "suspended by the city" if self._suspended else "live"
@@ -810,6 +742,7 @@ class Agent:
         return {
             "id": watch.camera.id,
             "name": watch.camera.name,
+            "shown": self._is_shown(watch),
             "gate": watch.gate.state.value,
             "why": watch.gate.cause.value if watch.gate.cause is not None else "start",
             "link": watch.signal.link,

@@ -60,6 +60,11 @@ class FindingKey(Enum):
     PRIVACY_WIRING = "privacy_wiring"
     PRIVACY_UNREADABLE = "privacy_unreadable"
     PRIVACY_NO_SWITCH = "privacy_no_switch"
+    PRIVACY_RELAY = "privacy_relay"
+    PRIVACY_JAMMED = "privacy_jammed"
+    PRIVACY_PRESS_TEST = "privacy_press_test"
+    PRIVACY_NOT_KEPT = "privacy_not_kept"
+    PRIVACY_UNDRIVEN = "privacy_undriven"
     HUB_UNREACHABLE = "hub_unreachable"
     HUB_NAME_UNKNOWN = "hub_name_unknown"
     HUB_TLS = "hub_tls"
@@ -232,12 +237,20 @@ class LessonEnded:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SwitchRead:
-    """Both contacts of the privacy switch; None = could not be read. `press` = presses counted so far."""
+    """The contacts of the privacy switch; None = could not be read. `press` = presses counted so far.
+
+    A momentary button has one contact, `nc_closed`; `no_closed` is None then. `powered` is what the relay itself says of the
+    cameras' power (K1's guided contact); None = not fitted, or could not be read. `undriven`: which of lamps, buzzer and relay
+    cannot be driven, and why; "" = none. `read_at`: when it was read, which a busy core hears later; None = just now.
+    """
 
     nc_closed: bool | None
     no_closed: bool | None
     press: int
     why: str = ""
+    powered: bool | None = None
+    undriven: str = ""
+    read_at: float | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -386,6 +399,18 @@ class Purged:
 
     seqs: tuple[int, ...]
     cameras: tuple[str, ...]
+    earlier_boot: str | None = (
+        None  # the boot before this one, if `earlier_s` was asked and the journal knows it
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remembered:
+    """The answer to `Remember`: the newest value of this memory is on the card (`durable`), or in memory alone."""
+
+    memory: Memory
+    value: bytes
+    durable: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -416,6 +441,9 @@ class LinkDown:
     key: FindingKey | None
     detail: str
     local: bool = False  # the fault is on the box's side of the wire: cheap to retry
+    by_press: bool = (
+        False  # hung up for a press of the switch, no fault of anybody: connect again at once
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -528,6 +556,7 @@ Event: TypeAlias = (
     | Committed
     | Fetched
     | Purged
+    | Remembered
     | JournalTrouble
     | LinkUp
     | LinkDown
@@ -548,7 +577,9 @@ Event: TypeAlias = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartCameras:
-    """Open all cameras (after boot or privacy)."""
+    """Open all cameras (after boot or privacy); void if a press came after number `press`."""
+
+    press: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -593,9 +624,10 @@ class Keep:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeepPicture:
-    """Put a released picture into the journal."""
+    """Put a released picture into the journal; void if a press came after number `press`, until it is on the card."""
 
     picture: Released
+    press: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -626,10 +658,15 @@ class Settle:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Purge:
-    """Destroy all pictures in the journal that were taken at or after `since_at` (this boot)."""
+    """Destroy all pictures in the journal that were taken at or after `since_at` (this boot).
+
+    `earlier_s`: also those of the boots before this one that were taken within so many seconds of the last that boot took:
+    the power may have been cut between a press and its purge. None = spare them.
+    """
 
     since_at: float
     reason: str
+    earlier_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -676,7 +713,7 @@ class Verify:
 
 
 class Lamp(Enum):
-    """What the two lamps and the buzzer say (WIRING.md section 7)."""
+    """What the two lamps and the buzzer say (the table in docs/privacy.md)."""
 
     PRIVATE = "private"
     LIVE = "live"
@@ -688,9 +725,33 @@ class Lamp(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShowLamps:
-    """Show this pattern until told otherwise."""
+    """Show this pattern until told otherwise, or until a press comes after number `press`: "private" then."""
 
     lamp: Lamp
+    press: int
+
+
+class Sound(Enum):
+    """What the buzzer says (the table in docs/privacy.md)."""
+
+    PRIVATE = "private"  # one long
+    LIVE = "live"  # two short
+    FAULT = "fault"  # three short
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beep:
+    """Say this once."""
+
+    sound: Sound
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PowerCameras:
+    """Let the relay power the cameras, or cut them off; `on` is void if a press came after number `press`."""
+
+    on: bool
+    press: int
 
 
 class Memory(Enum):
@@ -701,6 +762,7 @@ class Memory(Enum):
     NIGHTS = (
         "nights"  # each loop's first night after its commissioning, as core/nights.py writes them
     )
+    SWITCH = "switch"  # the privacy input: a momentary button's state, the last press; as core/privacy.py writes them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -762,6 +824,8 @@ Command: TypeAlias = (
     | Send
     | Verify
     | ShowLamps
+    | Beep
+    | PowerCameras
     | Remember
     | Say
     | Stop

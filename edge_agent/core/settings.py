@@ -179,18 +179,36 @@ class SwitchKind(Enum):
     """The privacy input fitted to the box."""
 
     LATCHING = "latching"  # NC and NO contacts on two pins
+    MOMENTARY = (
+        "momentary"  # one NC contact on the NC pin: press = private, hold 3 s = ask to resume
+    )
     NONE = "none"  # only where the RT agreed in writing; the hub is told
+
+
+class Relay(Enum):
+    """How the agent drives the relay that powers the cameras (K1 in docs/wiring.md)."""
+
+    NONE = "none"  # not fitted, or left to the switch's own third contact block
+    FORCE_OFF = (
+        "force_off"  # mode A: HIGH forces the cameras off; a dead agent leaves them to the switch
+    )
+    PUMP = "pump"  # mode B: toggled all the time, or the cameras lose their power within a second
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Privacy:
-    """The switch, its lamps and what a press destroys."""
+    """The switch, what it drives and what a press destroys. Pins are BCM numbers; None = not fitted."""
 
     switch: SwitchKind
     nc_pin: int = 17
     no_pin: int = 27
     lamp_private_pin: int | None = 23
     lamp_live_pin: int | None = 22
+    buzzer_pin: int | None = None  # 24 in docs/wiring.md; active high, through a driver
+    relay: Relay = Relay.NONE
+    relay_pin: int = 16
+    feedback_pin: int | None = None  # 19 in docs/wiring.md: LOW = the relay has the cameras off
+    cut_power: bool = True  # private also cuts the cameras' power, where `relay` is fitted
     purge_s: float = 60.0  # 0..600
 
 

@@ -411,12 +411,22 @@ class Uplink:
         self._open = cameras
         if closed:
             self._drop_ready(lambda parcel: parcel.message.picture_of in closed)
+            self._void_fetches(closed)
         for camera in opened:
             for lane in PICTURE_LANES:
                 queue = self._queue(lane, camera)
                 queue.more, queue.blocked_until = True, -math.inf
             self._again |= self._closed_again.pop(camera, set())
         return self._pump(at)
+
+    def _void_fetches(self, closed: frozenset[str]) -> None:
+        """An answer that is under way may hold what the press destroys, and come when the camera is open again."""
+        for lane in PICTURE_LANES:
+            state = self._lanes[lane]
+            if state.fetch is not None and state.fetch.camera in closed:
+                state.void = True
+        again = self._lanes[Lane.AGAIN]
+        again.void = again.void or again.fetch is not None
 
     def publish_state(self, message: Message, at: float) -> list[Command]:
         """Retained: the newest message of a topic wins, goes out before anything else, and again after a reconnect."""
@@ -540,6 +550,11 @@ class Uplink:
                 self._up(event, at)
         elif self._link is Link.CLOSING:
             self._wait(at, self._retry_delay_s(local=False), self._cause)
+        elif event.by_press and self._link in (Link.UP, Link.CONNECTING):
+            self._note_spell(at, self._link)
+            self._forget_connection()
+            # The record of the press shall not wait. No herd: boxes are not pressed together, nor more than once in 3 s.
+            self._wait(at, 0.0, event.detail)
         elif event.key is not None and self._link in (Link.UP, Link.CONNECTING):
             self._note_spell(at, self._link)
             self._forget_connection()

@@ -165,8 +165,8 @@ class Watch:
         self._judgement = self._reading = None  # what moves the gate next rests on none of it
         return out
 
-    def picture(self, event: PictureTaken, *, at: float) -> list[Command]:
-        """A fresh picture: judge it, move the gate, and release what it proves."""
+    def picture(self, event: PictureTaken, *, at: float, press: int) -> list[Command]:
+        """A fresh picture: judge it, move the gate, and release what it proves, while there are *press* presses."""
         out: list[Command] = []
         stream = (event.generation, event.width, event.height, event.codec)
         if stream != self._stream or event.reading.view != self._view:
@@ -198,9 +198,10 @@ class Watch:
             self._was_lost = False
         out += self._view_findings(at=at)
         out += self._move(_VERDICT_CAUSES[judged.verdict], at=at)
-        return out + self._offer(event, matches=judged.single is Verdict.MATCH, at=at)
+        matches = judged.single is Verdict.MATCH
+        return out + self._offer(event, matches=matches, at=at, press=press)
 
-    def _offer(self, event: PictureTaken, *, matches: bool, at: float) -> list[Command]:
+    def _offer(self, event: PictureTaken, *, matches: bool, at: float, press: int) -> list[Command]:
         # Turns are counted from turn to turn, not from picture to picture: with a key picture each 2 s, one each 5 s comes
         # after 6 s and 4 s by turns. Half a second of grace: none shall miss its turn by a hair.
         wanted_s = self._wanted_s()
@@ -213,7 +214,7 @@ class Watch:
             self._kept_at = event.taken_at
             late = turn_at + wanted_s <= event.taken_at  # what was missed is not made up for
             self._turn_at = (event.taken_at if late else turn_at) + wanted_s
-        return self._release(released, at=at) + self._pace(at=at)
+        return self._release(released, at=at, press=press) + self._pace(at=at)
 
     def loop_read(
         self, event: LoopRead | LoopMeasured, *, at: float, wall_s: float | None = None
@@ -600,7 +601,7 @@ class Watch:
         self._shown, self._shown_from, self._shown_to = 0, None, None
         return account
 
-    def _release(self, released: Released | None, *, at: float) -> list[Command]:
+    def _release(self, released: Released | None, *, at: float, press: int) -> list[Command]:
         if released is None:
             return []
         self.last_released_at = at
@@ -608,7 +609,7 @@ class Watch:
         self._shown_to = released.taken_at
         if self._shown_from is None:
             self._shown_from = released.taken_at
-        return [KeepPicture(picture=released)]
+        return [KeepPicture(picture=released, press=press)]
 
 
 def _rounded(number: float | None, digits: int) -> float | None:

@@ -44,6 +44,9 @@ _LEVEL: Final = re.compile(r"[a-z0-9-]{1,48}\Z")
 _EPOCH: Final = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 _NAME: Final = re.compile(r"[a-z][a-z-]{0,31}\Z")
 _TYPE: Final = re.compile(r"cctv\.v1\.[a-z][a-z0-9_]*(?:\.[a-z0-9_]+){0,4}\Z")
+# A member of an order that means the switch: "privacy", "privacy.purge_s", "Privacy_switch"; "privacypage" is another word.
+_OF_PRIVACY: Final = re.compile(r"\s*privacy(?![a-z])", re.IGNORECASE)
+_COMMAND_OF_PRIVACY: Final = re.compile(r"\s*privacy", re.IGNORECASE)
 _DIGITS: Final = re.compile(r"[0-9]{1,19}\Z")
 _MONO: Final = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,6})?\Z")
 _TIME: Final = re.compile(
@@ -75,7 +78,7 @@ TOPICS: Final = (
         leaf="camera/{camera}",
         to_box=False,
         retained="retained",
-        what="current state of one camera: gate, signal, cable, open work orders, view, findings, notice for the portal",
+        what="current state of one camera: shown or not, gate, signal, cable, open work orders, view, findings, notice for the portal",
     ),
     Topic(
         leaf="live",
@@ -438,6 +441,35 @@ def order(claims: bytes, identity: Identity) -> Order | Fault:
     if not isinstance(arguments, dict) or len(arguments) > 20:
         return Fault("command.arguments: needs an object of at most 20 members")
     return Order(number=number, name=name, expires=float(expires), arguments=arguments)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reach:
+    """An order reaches for the privacy switch: by which name, and which order."""
+
+    key: str
+    number: int | None
+
+
+def reaches_for_privacy(claims: bytes) -> Reach | None:
+    """Whether a policy or command names anything of the privacy switch, at any depth; whoever signed it, it is refused whole.
+
+    None also for what cannot be read: `policy` and `order` refuse that.
+    """
+    body = _load(claims, "order", MAX_WORD_BYTES)
+    if not isinstance(body, dict):
+        return None
+    name, number = body.get("name"), body.get("number")
+    reached = [name] if isinstance(name, str) and _COMMAND_OF_PRIVACY.match(name) else []
+    level: list[object] = [body]
+    while level and not reached:
+        names = [name for value in level if isinstance(value, dict) for name in value]
+        reached = [name for name in names if _OF_PRIVACY.match(name)]
+        level = [inner for value in level for inner in _members(value)]
+    if not reached:
+        return None
+    key = "".join(mark for mark in reached[0] if mark.isprintable())[:64]
+    return Reach(key=key, number=number if _is_seq(number) else None)
 
 
 # ---- decoding: what a box says (the hub's side) ----

@@ -310,6 +310,44 @@ WORDS: Final[Mapping[FindingKey, Sentence]] = {
         "This box has no privacy switch. That is allowed only where the RT agreed in writing. "
         'Otherwise fit one and write switch = "latching" in box.toml.',
     ),
+    FindingKey.PRIVACY_RELAY: Sentence(
+        "Tombol privasi dan relai daya kamera tidak sejalan{why}. Semua kamera tetap dimatikan untuk luar. Bila kamera tanpa daya: "
+        "pasangan NC dan NO tertukar, sekring putus, atau relai K1 rusak. Bila kamera masih berdaya: kontak K1 lengket. "
+        "Bawa multimeter, sekring dan relai cadangan.",
+        "The privacy switch and the relay of the cameras' power disagree{why}. All cameras stay private. If the cameras have no "
+        "power: the NC and NO pairs are swapped, the fuse blew, or relay K1 is broken. If they still have power: a contact of K1 "
+        "is welded. Bring a multimeter, a fuse and a spare relay.",
+    ),
+    FindingKey.PRIVACY_JAMMED: Sentence(
+        "Tombol privasi tertekan lebih dari setengah menit: macet, diganjal, atau kabelnya putus. Semua kamera tetap dimatikan "
+        "untuk luar. Lepaskan tombolnya; bila tetap begini, bawa tombol cadangan dan multimeter. "
+        "Setelah itu tekan lama (hitung sampai lima) untuk menyiarkan lagi.",
+        "The privacy button has been down for more than half a minute: it is stuck, wedged, or its wire is cut. All cameras stay "
+        "private. Free the button; if that does not help, bring a spare button and a multimeter. "
+        "Afterwards press it long (count to five) to go live again.",
+    ),
+    FindingKey.PRIVACY_PRESS_TEST: Sentence(
+        "Sudah lebih dari{days} hari tombol privasi tidak ditekan. Kontak yang lengket hanya ketahuan bila ditekan. "
+        "Tekan tombolnya, lihat lampu biru menyala, lalu siarkan lagi: cukup sekali sebulan.",
+        "The privacy switch has not been pressed for more than{days} days. A contact that sticks is found by pressing only. "
+        "Press it, see the blue lamp come on, then let it go live again: once a month is enough.",
+    ),
+    FindingKey.PRIVACY_NOT_KEPT: Sentence(
+        "Keadaan tombol privasi tidak dapat dicatat di kartu penyimpan. Semua kamera tetap dimatikan untuk luar; setelah listrik "
+        "padam kotak mungkin tidak tahu lagi bahwa tombolnya pernah ditekan. Bawa kartu baru yang sudah disiapkan; sampai itu, "
+        "lihat lampunya setelah listrik menyala.",
+        "The state of the privacy button could not be kept on the card. All cameras stay private; after a power cut the box may "
+        "not know any more that it was pressed. Bring a new card, already flashed; until then look at the lamps when the power is "
+        "back.",
+    ),
+    FindingKey.PRIVACY_UNDRIVEN: Sentence(
+        "Kotak tidak dapat menyalakan lampu, bel atau relai daya kamera{why}. Tombol privasinya tetap bekerja, tetapi lampu atau "
+        "bel mungkin diam, dan relai tidak ikut kotak. Hentikan program lain yang memakai pin itu, atau perbaiki nomor pin di "
+        "box.toml; lalu uji tombolnya.",
+        "The box cannot drive a lamp, the buzzer or the relay of the cameras' power{why}. The privacy switch itself works, but lamp "
+        "or buzzer may say nothing, and the relay does not follow the box. Stop the other program that holds the pin, or correct "
+        "its number in box.toml; then do the press test.",
+    ),
     FindingKey.HUB_UNREACHABLE: Sentence(
         "Pusat kota tidak terjangkau{why}. Catatan dan gambar disimpan di kotak dan dikirim nanti. "
         "Periksa modem, pulsa atau tagihan internet, dan kabel jaringan.",
@@ -475,6 +513,7 @@ _BRACKETS: Final[Mapping[str, str]] = {
     "percent_covered": " ({} %)",
     "free_percent": " ({} %)",
     "worn_percent": " ({} %)",
+    "days": " {}",
     "short_at_m": " (≤ {} m)",
     "length_now_m": " ({} m)",
 }

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from edge_agent.core.messages import Rank
 from edge_agent.demo.evidence import (
     Check,
     What,
@@ -449,17 +450,22 @@ def privacy(stage: Stage) -> list[Check]:
 
 def _withdrawn(stage: Stage) -> Check:
     """What had left in the minute before the press lies at the hub no more."""
-    named = {
-        int(picture["seq"].text())
-        for record in stage.city.records()
+    records = stage.city.records()
+    windows = [
+        (record.data["from_s"].number(), record.at)
+        for record in records
         if record.kind == "privacy.withdraw"
-        for picture in record.data["pictures"].items()
-    }
-    left = sum(picture.seq in named for picture in stage.city.pictures())
+    ]
+    asked_back = [
+        record
+        for record in records
+        if record.rank == Rank.PICTURE and any(since <= record.at <= to for since, to in windows)
+    ]
+    left = sum(record.picture is not None for record in asked_back)
     return Check(
         "the hub destroyed what had just left",
-        bool(named) and not left,
-        f"{len(named)} were named, {left} are left",
+        bool(asked_back) and not left,
+        f"{len(asked_back)} were asked back, {left} are left",
     )
 
 

@@ -1,7 +1,7 @@
-"""What is wired to the box: the privacy switch, loops, lines, the input board and the lamps. Pins in, events out.
+"""What is wired to the box: the privacy switch, loops, lines, the input board, relay, lamps, buzzer. Pins in, events out.
 
-rounds.py is the part itself (`Sensors`); board.py measures; lines.py, pins.py, adc.py and lamps.py are what they stand on;
-driver.py finds the real pins.
+rounds.py is the part itself (`Sensors`); switch.py reads the switch, relay.py drives and reads the cameras' relay, board.py
+measures; lines.py, pins.py, adc.py, lamps.py and buzzer.py are what they stand on; driver.py finds the real pins.
 """
 
 from edge_agent.sensors.board import Board

@@ -1,4 +1,4 @@
-"""What the two lamps show for each word of the core, as printed on the secretary's card.
+"""What the two lamps show for each word of the core, as printed on the secretary's card, and their test at boot.
 
 Promise: told apart by place and rhythm before colour; never above three flashes a second.
 Not its job: driving a pin (pins.py), deciding which pattern is shown (core/privacy.py).
@@ -38,10 +38,24 @@ _PATTERNS: Final[Mapping[Lamp, _Pattern]] = {
 }
 
 
+TEST_S: Final = 2.0
+_TEST: Final = _Pattern(
+    TEST_S, private=((0.0, 0.6), (1.2, 1.8)), live=((0.6, 1.8),)
+)  # left, right, both, none: a lamp that is dead or lit for ever is seen by whoever stands there
+
+
+def lit_in_test(since_s: float) -> tuple[bool, bool, float]:
+    """As `lit`, for the test of the lamps, so many seconds after its beginning; it ends at `TEST_S`."""
+    return _lit(_TEST, min(since_s, TEST_S))
+
+
 def lit(lamp: Lamp, at: float) -> tuple[bool, bool, float]:
     """Whether the private and the live lamp are lit at *at*, and for how many seconds that stays so."""
     pattern = _PATTERNS[lamp]
-    phase_s = at % pattern.period_s
+    return _lit(pattern, at % pattern.period_s)
+
+
+def _lit(pattern: _Pattern, phase_s: float) -> tuple[bool, bool, float]:
     private, live = (
         any(start <= phase_s < end for start, end in windows)
         for windows in (pattern.private, pattern.live)

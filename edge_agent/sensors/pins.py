@@ -82,44 +82,46 @@ class Input:
 
 
 class Output:
-    """One lamp; *pin* None = not fitted."""
+    """One lamp, buzzer or relay, active high; *pin* None = not fitted. Failing to drive it is told in `why`, and stops nothing."""
 
-    def __init__(self, pin: int | None, factory: Factory | None) -> None:
+    def __init__(self, pin: int | None, factory: Factory | None, *, what: str = "lamp") -> None:
         self._pin = pin
         self._factory = factory
+        self._what = what
         self._device: DigitalOutputDevice | None = None
         self._retry_at = float("-inf")
-        self._lit: bool | None = None
+        self._on: bool | None = None
         self.why = ""
 
-    def show(self, *, lit_now: bool, at: float) -> None:
-        """Light or darken it; failing is told in `why`, and stops nothing."""
+    def drive(self, *, on: bool, at: float) -> bool:
+        """Put it on or off; whether it is so now."""
         if (
             self._factory is None
             or self._pin is None
             or (self._device is None and at < self._retry_at)
         ):
-            return
-        if self._device is not None and lit_now == self._lit:
-            return
+            return False
+        if self._device is not None and on == self._on:
+            return True
         try:
             if self._device is None:
                 self._device = DigitalOutputDevice(
-                    self._pin, initial_value=lit_now, pin_factory=self._factory
+                    self._pin, initial_value=on, pin_factory=self._factory
                 )
-            self._device.value = lit_now
+            self._device.value = on
         except Exception as error:  # noqa: BLE001 - a lamp that cannot be lit is told, and stops nothing
-            self.why = f"lamp on GPIO{self._pin}: {why_of(error, self._factory, self._pin)}"
+            self.why = f"{self._what} on GPIO{self._pin}: {why_of(error, self._factory, self._pin)}"
             self._retry_at = at + RETRY_S
             self.close()
-            return
-        self._lit = lit_now
+            return False
+        self._on = on
         self.why = ""
+        return True
 
     def close(self) -> None:
-        """Dark, and the pin given back; harmless when called twice."""
+        """Off, and the pin given back; harmless when called twice."""
         device, self._device = self._device, None
-        self._lit = None
+        self._on = None
         if device is not None:
             with contextlib.suppress(Exception):
                 device.off()

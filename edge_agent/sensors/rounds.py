@@ -1,9 +1,12 @@
-"""The privacy switch, the closed-or-open loops, the lines and the two lamps: ten rounds a second.
+"""The privacy switch, the closed-or-open loops, the lines, the relay, the lamps and the buzzer: ten rounds a second.
 
 Promises: the first reading that is not "live" presses the shutter before anybody is told; a pin that cannot be opened or
 read is None with a reason, never a default, and is tried again; levels are polled, so a lost edge or a hung library thread
 costs 0.1 s, not the promise. With no pin driver at all every pin reads None and the box still runs.
-Threads: one of our own reads, posts and drives the lamps; the input board has another (board.py), so that its pulses delay no
+The relay and the lamps follow the hand, not the core: once a press came after the number that the core's last word rests on, or
+the switch is not live, the power goes and "private" is shown, at once and for as long as the core has said nothing newer.
+Each round reads the switch before it does anything else, and drives relay, lamps and buzzer without waiting for any.
+Threads: one of our own reads, posts and drives; the input board has another (board.py), so that its pulses delay no
 look at the switch; the driver's edge thread only presses the shutter and wakes ours.
 Not its job: what a reading means (core/privacy.py, core/cable.py), debouncing, which pattern the lamps show.
 """
@@ -11,16 +14,19 @@ Not its job: what a reading means (core/privacy.py, core/cable.py), debouncing, 
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from edge_agent.core.messages import Died, Event, Lamp, LoopRead, SwitchRead
-from edge_agent.core.privacy import is_live
-from edge_agent.core.settings import DigitalLoop, Electrics, Privacy, Run, SwitchKind
+from edge_agent.core.messages import Died, Event, Lamp, LoopRead, Sound, SwitchRead
+from edge_agent.core.settings import DigitalLoop, Electrics, Privacy, Run
 from edge_agent.sensors.board import Board
+from edge_agent.sensors.buzzer import Buzzer
 from edge_agent.sensors.driver import edges_alive
-from edge_agent.sensors.lamps import lit
+from edge_agent.sensors.lamps import TEST_S, lit, lit_in_test
 from edge_agent.sensors.lines import Lines
 from edge_agent.sensors.pins import Input, Output
+from edge_agent.sensors.relay import CameraPower
+from edge_agent.sensors.switch import Switch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,9 +45,9 @@ _ROUND_MIN_S: Final = 0.01
 
 
 class Sensors:
-    """Reads all that is wired to the box, drives the lamps. Entering starts its threads; leaving closes the shutter and darkens the lamps.
+    """Reads and drives all that is wired to the box. Entering starts its threads; leaving closes the shutter, darkens the lamps, lets the relay go.
 
-    `show` and `progress` may be called from any thread and never block.
+    `show`, `beep`, `power` and `progress` may be called from any thread and never block.
     """
 
     def __init__(
@@ -61,12 +67,8 @@ class Sensors:
         self._post = post
         self._clock = clock
         self._edges_alive = edges_alive
-        self._switch: tuple[Input, Input] | None = None
-        if privacy.switch is not SwitchKind.NONE:
-            self._switch = (
-                Input(privacy.nc_pin, factory, why_no_factory, woken=self._pressed),
-                Input(privacy.no_pin, factory, why_no_factory, woken=self._pressed),
-            )
+        self._switch = Switch(privacy, factory, why_no_factory, shutter=shutter, wake=self._wake_up)
+        self._power = CameraPower(privacy, factory, shutter=shutter)
         self._loops = {
             run.camera: Input(run.loop.pin, factory, why_no_factory, woken=self._wake_up)
             for run in runs
@@ -82,8 +84,9 @@ class Sensors:
             Output(privacy.lamp_private_pin, factory),
             Output(privacy.lamp_live_pin, factory),
         )
-        self._lamp = Lamp.PRIVATE
-        self._was_live = True  # so that the first reading that is not live presses
+        self._lamp: tuple[Lamp, int | None] = (Lamp.PRIVATE, None)
+        self._lamps_tested_at = clock.now() + TEST_S
+        self._buzzer = Buzzer(privacy.buzzer_pin, factory)
         self._told_switch: tuple[SwitchRead, float] | None = None
         self._told_loops: dict[str, tuple[LoopRead, float]] = {}
         self._progress_at = clock.now()
@@ -103,21 +106,26 @@ class Sensors:
             self._thread.join(timeout=5)
         self._board.__exit__(None, None, None)
 
-    def show(self, lamp: Lamp) -> None:
-        """Show this pattern until told otherwise; while the switch is not live, "private" wins over it."""
-        self._lamp = lamp
+    def show(self, lamp: Lamp, *, press: int) -> None:
+        """Show this until told otherwise, or until a press comes after number *press*, or the switch is not live: "private" then."""
+        self._lamp = (lamp, press)
+        self._wake.set()
+
+    def beep(self, sound: Sound) -> None:
+        """Say this once."""
+        self._buzzer.say(sound, press=self._shutter.presses)
+        self._wake.set()
+
+    def power(self, *, on: bool, press: int) -> None:
+        """Let the cameras have power, void once a press comes after number *press*, or take it away."""
+        self._power.leave(on=on, press=press)
         self._wake.set()
 
     def progress(self) -> float:
         """When the last round and the last reading of the board had both ended, in seconds since boot."""
         return min(self._progress_at, self._board.progress())
 
-    # -- the driver's edge thread --
-
-    def _pressed(self) -> None:
-        """An edge of either contact, up or down: never a moment to send in. Must not raise: that would end the thread."""
-        self._shutter.press()
-        self._wake.set()
+    # -- any thread, the driver's edge thread among them --
 
     def _wake_up(self) -> None:
         self._wake.set()
@@ -136,41 +144,40 @@ class Sensors:
             self._post(Died(part="sensors", detail=f"{type(error).__name__}: {error}"))
         finally:
             self._shutter.press()  # nobody looks at the switch from here on
-            for part in (*(self._switch or ()), *self._loops.values(), self._lines, *self._lamps):
-                part.close()
+            self._close()
+
+    def _close(self) -> None:
+        self._switch.close()
+        self._power.close()
+        self._lines.close()
+        self._buzzer.close()
+        for loop in self._loops.values():
+            loop.close()
+        for lamp in self._lamps:
+            lamp.close()
 
     def _round(self) -> float:
-        """Read all, tell what changed, set the lamps; returns how long the next round may wait."""
+        """Read all, tell what changed, drive what is driven; returns how long the next round may wait."""
         at = self._clock.now()
-        live = self._read_switch(at)
+        read = self._switch.look(at)
+        waits_s = [POLL_S, self._power.round(at, contacts_live=self._switch.contacts_live)]
+        waits_s.append(self._set_lamps(at))
+        self._tell_switch(read, at)
         for camera, loop in self._loops.items():
             self._read_loop(camera, loop, at)
         self._lines.round(at)
-        stays_s = self._set_lamps(at, live=live)
+        waits_s.append(self._buzzer.round(at, press=self._shutter.presses))
         if not self._edges_alive():
             # The polling above still sees a press within 0.1 s, but only a new process has a new edge thread.
             self._shutter.press()
             self._post(Died(part="gpio edges", detail="the pin library's edge thread has ended"))
             self._stop.set()
         self._progress_at = self._clock.now()
-        return min(POLL_S, stays_s)
+        return max(_ROUND_MIN_S, min(waits_s))
 
-    def _read_switch(self, at: float) -> bool:
-        # The count is taken before the levels: a press in between makes the reading void, not the press forgotten.
-        press = self._shutter.presses
-        nc_closed: bool | None = True
-        no_closed: bool | None = False
-        why = ""
-        if self._switch is not None:
-            nc, no = self._switch
-            nc_closed, no_closed = nc.on(at), no.on(at)
-            why = "; ".join(part.why for part in (nc, no) if part.why)
-        live = is_live(nc_closed, no_closed)
-        if self._was_live and not live:
-            press = self._shutter.press()
-        self._was_live = live
-        why = "; ".join(text for text in (why, *(lamp.why for lamp in self._lamps)) if text)
-        event = SwitchRead(nc_closed=nc_closed, no_closed=no_closed, press=press, why=why)
+    def _tell_switch(self, read: SwitchRead, at: float) -> None:
+        whys = (self._power.why, self._buzzer.why, *(lamp.why for lamp in self._lamps))
+        event = replace(read, undriven="; ".join(why for why in whys if why), read_at=at)
         if (
             self._told_switch is None
             or self._told_switch[0] != event
@@ -178,7 +185,6 @@ class Sensors:
         ):
             self._told_switch = (event, at)
             self._post(event)
-        return live
 
     def _read_loop(self, camera: str, loop: Input, at: float) -> None:
         event = LoopRead(camera=camera, closed=loop.on(at), why=loop.why)
@@ -187,13 +193,17 @@ class Sensors:
             self._told_loops[camera] = (event, at)
             self._post(event)
 
-    def _set_lamps(self, at: float, *, live: bool) -> float:
-        lamp = self._lamp
-        if not live and lamp is not Lamp.WIRING_FAULT:
-            lamp = (
-                Lamp.PRIVATE
-            )  # true at once, even if the core is busy: the shutter is closed already
-        private_lit, live_lit, stays_s = lit(lamp, at)
-        self._lamps[0].show(lit_now=private_lit, at=at)
-        self._lamps[1].show(lit_now=live_lit, at=at)
+    def _set_lamps(self, at: float) -> float:
+        """What is true now, even if the core is busy: the shutter is closed already. For how many seconds that stays so."""
+        lamp, press = self._lamp
+        if lamp is not Lamp.WIRING_FAULT and not (
+            self._switch.live and press == self._shutter.presses
+        ):
+            lamp = Lamp.PRIVATE
+        left_s = self._lamps_tested_at - at
+        private_lit, live_lit, stays_s = (
+            lit_in_test(TEST_S - left_s) if left_s > 0 else lit(lamp, at)
+        )
+        self._lamps[0].drive(on=private_lit, at=at)
+        self._lamps[1].drive(on=live_lit, at=at)
         return stays_s

@@ -1,7 +1,7 @@
 """Fakes that behave like the parts of a box on their worst day: for tests, and for the demo's street.
 
 Promise: real code runs on them unchanged (pins and ADCs through gpiozero, as on a box).
-street.py is what is wired to a box; electrics.py its cables and input board; disk.py the card; clock.py time.
+street.py is what is wired to a box; relay.py the cameras' power; electrics.py its cables and input board; disk.py the card; clock.py time.
 Not its job: deciding what a test or the demo plays.
 """
 

@@ -34,6 +34,7 @@ class Disk:
         self.broken = False
         self.commits = 0
         self.hardened = 0  # how often the log was brought in and emptied
+        self.before: Callable[[], None] = lambda: None  # done right before each commit
         self.go = threading.Event()  # cleared: commits hang until it is set
         self.go.set()
         self.hanging = threading.Event()
@@ -61,6 +62,7 @@ class Disk:
 
     def commit(self, execute: Callable[[str], sqlite3.Cursor]) -> sqlite3.Cursor:
         """One commit."""
+        self.before()
         if not self.go.is_set():
             self.hanging.set()
             self.go.wait()

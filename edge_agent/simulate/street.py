@@ -1,4 +1,4 @@
-"""What is wired to one box: switch, loops, lines, lamps and input board, on gpiozero's mock pins."""
+"""What is wired to one box: switch, relay, loops, lines, lamps, buzzer, input board, on gpiozero's mock pins."""
 
 from __future__ import annotations
 
@@ -7,8 +7,17 @@ from typing import TYPE_CHECKING, Final
 from gpiozero import SPI
 from gpiozero.pins.mock import MockFactory, MockPin
 
+from edge_agent.clock import SystemClock
 from edge_agent.core.messages import Line
-from edge_agent.core.settings import DigitalLoop, Electrics, MeasuredLoop, Privacy, Run, SwitchKind
+from edge_agent.core.settings import (
+    DigitalLoop,
+    Electrics,
+    MeasuredLoop,
+    Privacy,
+    Relay,
+    Run,
+    SwitchKind,
+)
 from edge_agent.simulate.electrics import (
     CLOCK,
     FROM_CHIP,
@@ -20,9 +29,10 @@ from edge_agent.simulate.electrics import (
     McpChip,
     Pair,
 )
+from edge_agent.simulate.relay import PowerRelay
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from gpiozero import Factory
 
@@ -31,10 +41,15 @@ _BOUNCES: Final = 3  # a mushroom button's contact settles within a few ms; each
 
 
 class _WiredPin(MockPin):  # type: ignore[misc]  # gpiozero has no types
-    """A pin that may have a contact to ground and a pull-up soldered to it, which win over its own pull. It can also fail."""
+    """A pin that may have a contact to ground and a pull-up soldered to it, which win over its own pull. It can also fail.
+
+    `moves`: what the pin drives is to follow its level. `moved`: what it reads may have moved by itself meanwhile.
+    """
 
     grounded: bool | None = None  # None = nothing is soldered to it
     trouble: Exception | None = None
+    moves: Callable[[], None] | None = None
+    moved: Callable[[], None] | None = None
 
     def ground(self, *, closed: bool) -> None:
         self.grounded = closed
@@ -61,16 +76,22 @@ class _WiredPin(MockPin):  # type: ignore[misc]  # gpiozero has no types
         if self.trouble is not None:
             raise self.trouble
         super()._set_function(value)
+        if self.moves is not None:
+            self.moves()
 
     def _get_state(self) -> bool:
         if self.trouble is not None:
             raise self.trouble
+        if self.moved is not None:
+            self.moved()
         return bool(super()._get_state())
 
     def _set_state(self, value: bool) -> None:  # noqa: FBT001 - gpiozero's signature
         if self.trouble is not None:
             raise self.trouble
         super()._set_state(value)
+        if self.moves is not None:
+            self.moves()
 
 
 class _Port(SPI):  # type: ignore[misc]  # gpiozero has no types
@@ -175,11 +196,12 @@ _LOW_IS_ON: Final = {
 
 
 class Street:
-    """Switch, runs, lines and lamps of one box, on gpiozero's mock pins. Starts with the switch live and all runs whole.
+    """Switch, relay, runs, lines, lamps and buzzer of one box, on gpiozero's mock pins. Starts with the switch live and all whole.
 
-    Its methods run the edges in the caller's thread, as gpiozero's mock does; give `factory` to `Sensors`. `board` and `pair`
-    are the electrics themselves, to be spoilt at will. *bit_by_bit* false: the port moves whole words, as the kernel's
-    driver does, at a fraction of the cost.
+    Its methods run the edges in the caller's thread, as gpiozero's mock does; give `factory` to `Sensors`. `board`, `pair`
+    and `relay` are the electrics themselves, to be spoilt at will (say `settle` afterwards, where a relay was). *bit_by_bit*
+    false: the port moves whole words, as the kernel's driver does, at a fraction of the cost. *now*: seconds, for what time
+    alone moves; left out, the box's own.
     """
 
     def __init__(
@@ -189,6 +211,7 @@ class Street:
         electrics: Electrics | None = None,
         *,
         bit_by_bit: bool = True,
+        now: Callable[[], float] | None = None,
     ) -> None:
         electrics = electrics or Electrics()
         self.board = InputBoard(bits=electrics.adc_bits, door_channel=electrics.door_channel)
@@ -199,6 +222,11 @@ class Street:
         self._is_pressed = False
         self._swapped = False
         self._cut: set[str] = set()
+        self._shorted: set[str] = set()
+        self.relay = PowerRelay(mode=privacy.relay, now=now or SystemClock().now)
+        self._powers = self.relay.powers
+        # What the feedback reads for ever; None = what the relay says.
+        self._feedback_wire: bool | None = None
         self._pairs: dict[str, Pair] = {}
         self._draws: dict[str, Draw] = {}
         for run in runs:
@@ -209,6 +237,7 @@ class Street:
         for line, camera in self._line_pins:
             self.set_line(line, camera, on=line in {Line.VIDEO, Line.POWER})
         self._contacts()
+        self._wire_relay()
 
     def _lay(self, run: Run) -> None:
         match run.loop:
@@ -230,37 +259,105 @@ class Street:
     # -- the switch --
 
     def press(self) -> None:
-        """The hand pushes: NC opens, both are open for the travel, NO closes; both bounce."""
+        """The hand pushes: NC opens, both are open for the travel, NO closes; both bounce. A button is held until `release`."""
         if not self._is_pressed:
             self._is_pressed = True
             self._move("nc", closed=False)
+            self._block_3()
             self._move("no", closed=True)
 
     def release(self) -> None:
-        """The hand turns the knob back."""
+        """The hand turns the knob back, or lets go of the button."""
         if self._is_pressed:
             self._is_pressed = False
             self._move("no", closed=False)
+            self._block_3()
             self._move("nc", closed=True)
+
+    def chatter(self, times: int) -> None:
+        """Neither pressed nor released, but so many bounces of the contact that is closed: a blow, a loose plug."""
+        wire = "no" if self._is_pressed else "nc"
+        for _ in range(times):
+            self._put(wire, closed=False)
+            self._put(wire, closed=True)
 
     def cut_switch_wire(self, *wires: str) -> None:
         """Cut "nc", "no" or, with nothing said, both."""
         self._cut |= set(wires or ("nc", "no"))
         self._contacts()
 
+    def short_switch_wire(self, *wires: str) -> None:
+        """Crush the pair of "nc", "no" or, with nothing said, both to ground; a welded contact or a grounded pin reads alike."""
+        self._shorted |= set(wires or ("nc", "no"))
+        self._contacts()
+
     def mend_switch_wire(self) -> None:
         """All wires of the switch are whole again."""
         self._cut.clear()
+        self._shorted.clear()
         self._contacts()
 
     def swap_switch_wires(self) -> None:
-        """The installer's mistake: NC hangs where NO belongs."""
+        """The installer's mistake: NC hangs where NO belongs. The third block has a plug of its own."""
         self._swapped = not self._swapped
         self._contacts()
 
-    def short_switch_wire(self, wire: str) -> None:
-        """Crush "nc" or "no" to ground until the next press or release moves it."""
-        self._contact(wire).ground(closed=True)
+    # -- the relay --
+
+    def settle(self) -> None:
+        """The relay's contacts follow its coil, and its feedback follows them; both bounce."""
+        powers = self.relay.powers
+        if powers is self._powers:
+            return
+        self._powers = powers
+        for _ in range(_BOUNCES):
+            self._feed_back(off=not powers)
+            self._feed_back(off=powers)
+        self._feed_back(off=not powers)
+
+    def cut_feedback_wire(self) -> None:
+        """No current through the opto-coupler any more, whatever the relay does."""
+        self._feedback_wire = True
+        self._feed_back(off=not self._powers)
+
+    def short_feedback_wire(self) -> None:
+        """The pin hangs on ground, whatever the relay does."""
+        self._feedback_wire = False
+        self._feed_back(off=not self._powers)
+
+    def mend_feedback_wire(self) -> None:
+        """It says again what the relay does."""
+        self._feedback_wire = None
+        self._feed_back(off=not self._powers)
+
+    def cameras_powered(self) -> bool:
+        """Whether the cameras have power."""
+        self.settle()
+        return self._powers
+
+    def _wire_relay(self) -> None:
+        if self._privacy.feedback_pin is not None:
+            pin = self._pin(self._privacy.feedback_pin)
+            pin.moved = self.settle  # a pump runs empty by time alone
+            self._feed_back(off=not self._powers)
+        if self._privacy.relay is not Relay.NONE:
+            self._pin(self._privacy.relay_pin).moves = self._driven
+            self._driven()
+
+    def _driven(self) -> None:
+        # An input has the 10 kohm pull-down: low.
+        self.relay.drive(high=self._is_high(self._privacy.relay_pin))
+        self.settle()
+
+    def _feed_back(self, *, off: bool) -> None:
+        if self._privacy.feedback_pin is not None:
+            wire = self._feedback_wire
+            self._pin(self._privacy.feedback_pin).ground(closed=off if wire is None else not wire)
+
+    def _block_3(self) -> None:
+        if self._privacy.switch is SwitchKind.LATCHING:  # a button has no third block
+            self.relay.block_3_closed = not self._is_pressed
+            self.settle()
 
     # -- runs --
 
@@ -319,12 +416,22 @@ class Street:
     def lamps(self) -> tuple[bool, bool]:
         """Whether the private and the live lamp are lit."""
         private, live = (
-            number is not None
-            and self._pin(number).function == "output"
-            and bool(self._pin(number)._state)  # noqa: SLF001 - the lamp's eye, not the library's
+            self._is_high(number)
             for number in (self._privacy.lamp_private_pin, self._privacy.lamp_live_pin)
         )
         return private, live
+
+    def buzzes(self) -> bool:
+        """Whether the buzzer is heard."""
+        return self._is_high(self._privacy.buzzer_pin)
+
+    def _is_high(self, number: int | None) -> bool:
+        """By the eye of what hangs on the pin, not the library's; an input has its pull-down."""
+        return (
+            number is not None
+            and self._pin(number).function == "output"
+            and bool(self._pin(number)._state)  # noqa: SLF001 - as said
+        )
 
     def break_pin(self, number: int, trouble: Exception, *, owner: str = "") -> None:
         """From now on each access to this pin raises *trouble*, as when another program took it, which calls itself *owner*."""
@@ -345,18 +452,29 @@ class Street:
         return self._pin(pins[{"nc": "no", "no": "nc"}[wire] if self._swapped else wire])
 
     def _contacts(self) -> None:
-        if self._privacy.switch is SwitchKind.NONE:
-            return
-        for wire, closed in (("nc", not self._is_pressed), ("no", self._is_pressed)):
-            self._contact(wire).ground(closed=closed and wire not in self._cut)
+        for wire in self._fitted():
+            self._put(wire, closed=self._is_pressed is (wire == "no"))
+
+    def _fitted(self) -> tuple[str, ...]:
+        match self._privacy.switch:
+            case SwitchKind.LATCHING:
+                return ("nc", "no")
+            case SwitchKind.MOMENTARY:
+                return ("nc",)
+            case SwitchKind.NONE:
+                return ()
+
+    def _put(self, wire: str, *, closed: bool) -> None:
+        """The contact moves; its wire says what it can."""
+        if wire in self._fitted():
+            pair = (closed or wire in self._shorted) and wire not in self._cut
+            self._contact(wire).ground(closed=pair)
 
     def _move(self, wire: str, *, closed: bool) -> None:
-        if self._privacy.switch is SwitchKind.NONE or wire in self._cut:
-            return
         for _ in range(_BOUNCES):
-            self._contact(wire).ground(closed=closed)
-            self._contact(wire).ground(closed=not closed)
-        self._contact(wire).ground(closed=closed)
+            self._put(wire, closed=closed)
+            self._put(wire, closed=not closed)
+        self._put(wire, closed=closed)
 
 
 def _line_pins(

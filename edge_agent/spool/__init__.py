@@ -7,11 +7,12 @@ Promises (docs/design/journal.md has each with its checker and its test):
 - Bounded by `quota_bytes` and `disk_floor_bytes`, looked at before writing. Records of rank AUDIT are never thinned.
 - What decides what was visible is kept on as an audit trail when the hub has the record, chained by hash.
 - No caller waits for the disk. It always starts: with a damaged store moved aside, or in memory until the disk is mended.
-- Pictures come in as `Released` only, and a purge reaches the queue, the store, its log and what was moved aside.
+- Pictures come in as `Released` only; none is written that a press of the switch overtook; a purge reaches the queue, the store,
+  its log and what was moved aside, and is not forgotten because the agent was killed or the disk refused it.
 Not its job: what to send when (core/uplink.py), words for findings, sealing, topics.
 
 `journal.py` is the door and the writer thread; `waiting.py` what waits for it; `store.py` one SQLite database;
-`rescue.py` files, damaged ones above all; `values.py` rows, gaps and tombstones; `chain.py` the audit chain; `peek.py` pages read
+`rescue.py` files, damaged ones above all; `owed.py` purges still to be done; `values.py` rows, gaps and tombstones; `chain.py` the audit chain; `peek.py` pages read
 without SQLite; `reading.py` the read-only door.
 """
 

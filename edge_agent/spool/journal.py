@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import threading
+from collections import deque
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self, TypeVar, cast
@@ -22,13 +23,16 @@ from edge_agent.core.messages import (
     FindingKey,
     JournalTrouble,
     Json,
+    Memory,
     Purge,
     Purged,
     Rank,
     Record,
+    Remembered,
     Settle,
 )
 from edge_agent.spool.chain import Past
+from edge_agent.spool.owed import Notes, Owed
 from edge_agent.spool.rescue import Salvage, adopt_trail, is_damage, move_aside, prepare
 from edge_agent.spool.store import (
     FILE,
@@ -45,12 +49,14 @@ from edge_agent.spool.waiting import (
     BATCH_BYTES,
     BATCH_RECORDS,
     IDLE_S,
+    QUEUE_RECORDS,
     Batch,
     End,
     Idle,
     PurgeJob,
     Queue,
     SettleMore,
+    without_picture,
 )
 
 if TYPE_CHECKING:
@@ -78,7 +84,8 @@ class Spool:
     """The journal. A context manager; every method may be called from any thread.
 
     Entering returns when the store is open, or after `OPEN_S`; leaving writes what waits and closes, within `CLOSE_S`.
-    *connector* opens the store's file; a test passes one whose disk fails.
+    *presses* counts those of the privacy switch so far, and never blocks. *runtime_folder* is in memory and outlives the
+    process: a purge that is under way is noted there. *connector* opens the store's file; a test passes one whose disk fails.
     """
 
     def __init__(
@@ -87,22 +94,28 @@ class Spool:
         *,
         clock: Clock,
         post: Callable[[Event], None],
+        presses: Callable[[], int],
+        runtime_folder: Path | None = None,
         connector: Connector = connect,
     ) -> None:
         self._settings = settings
         self._clock = clock
         self._post = post
+        self._presses = presses
         self._connector = connector
         self._queue = Queue(clock)
+        self._notes = Notes(Path(settings.folder), runtime_folder)
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
         self._opened = threading.Event()
         self._facts_lock = threading.Lock()
-        self._facts: dict[str, bytes] = {}
+        self._facts: dict[str, bytes] = {}  # the newest value of each
         # From here on: the writer thread's own.
         self._store: Store | None = None
         self._owed: list[Range] = []  # settled, not yet deleted
         self._owing_at = math.inf
-        self._purges_owed: list[PurgeJob] = []  # not yet done on the disk
+        # Pictures that a press overtook, for the tombstone of its purge.
+        self._void: deque[Row] = deque(maxlen=QUEUE_RECORDS)
+        self._unkept: set[str] = set()  # facts that were told to be in memory alone
         self._said = JournalTrouble(key=None, detail="")
         self._damage = ""  # a store was damaged in this run
         self._retry_at = math.inf
@@ -135,8 +148,11 @@ class Spool:
             )
         )
 
-    def keep_picture(self, picture: Released) -> None:
-        """Take a picture that its gate released; TypeError for anything else."""
+    def keep_picture(self, picture: Released, *, press: int = 0) -> None:
+        """Take a picture that its gate released; TypeError for anything else.
+
+        It is not written if a press comes after number *press* before it is.
+        """
         if type(picture) is not Released:
             msg = f"only a Released picture may be kept, not {type(picture).__name__}"
             raise TypeError(msg)
@@ -148,6 +164,7 @@ class Spool:
                 data=dump({"generation": picture.generation, **picture.data()}),
                 camera=picture.camera,
                 jpeg=picture.jpeg,
+                press=press,
             )
         )
 
@@ -160,19 +177,21 @@ class Spool:
         self._queue.settle(settle)
 
     def purge(self, purge: Purge) -> None:
-        """Destroy these pictures, before anything else; answered by `Purged`."""
-        self._queue.purge(purge)
+        """Destroy these pictures and all that wait to be written, before anything else; answered by `Purged`."""
+        owed = Owed(purge, self._clock.boot, self._clock.now())
+        self._notes.owe(owed)
+        self._queue.purge(owed)
 
-    def remember(self, key: str, value: bytes) -> None:
-        """Keep *value* over restarts, in place of what was kept as *key* before."""
+    def remember(self, memory: Memory, value: bytes) -> None:
+        """Keep *value* over restarts, in place of what was kept there before; answered by `Remembered` for the newest."""
         with self._facts_lock:
-            self._facts[key] = value
-        self._queue.fact(key, value)
+            self._facts[memory.value] = value
+        self._queue.fact(memory.value, value)
 
-    def recall(self, key: str) -> bytes | None:
-        """What was last remembered as *key*; None also if the store could not be opened when the spool was entered."""
+    def recall(self, memory: Memory) -> bytes | None:
+        """What was last remembered there; None also if the store could not be opened when the spool was entered."""
         with self._facts_lock:
-            return self._facts.get(key)
+            return self._facts.get(memory.value)
 
     def progress(self) -> float:
         """When the writer last came round, in seconds since boot: each `IDLE_S` at least, unless the disk hangs."""
@@ -201,9 +220,12 @@ class Spool:
 
     def _run(self) -> None:
         try:
+            owed_before = self._load_owed()
             self._store = self._start()
-            self._opened.set()
             self._report(force=True)
+            for owed in owed_before:  # by an earlier run: before anything is offered
+                self._purge(PurgeJob(owed, ()))
+            self._opened.set()
             while self._turn():
                 pass
         except Exception as error:  # noqa: BLE001 - a thread's top: what nobody foresaw ends the agent
@@ -218,6 +240,9 @@ class Spool:
             return self._open_disk(None)
         except TROUBLE as error:
             return self._open_memory(error, None)
+
+    def _load_owed(self) -> tuple[Owed, ...]:
+        return self._notes.load(boot=self._clock.boot, at=self._clock.now())
 
     @property
     def _open(self) -> Store:
@@ -256,17 +281,35 @@ class Spool:
             thinned(gap, self._stamp(), rank=rank, camera=camera, reason="slow_disk")
             for (rank, camera), gap in batch.shed.items()
         ]
-        rows = [*late, *batch.rows]
+        void: list[Row] = []
 
         def work(store: Store) -> list[Range]:
+            nonlocal void
+            presses = self._presses()  # at the last moment: nothing new is written after a press
+            void = [row for row in batch.rows if _overtaken(row, presses)]
+            rows = [*late, *(row for row in batch.rows if not _overtaken(row, presses))]
             settled = owed if store.epoch == epoch else []
             return store.write(rows, facts=batch.facts, settled=settled)
 
         left = self._do(work)
+        self._void.extend(map(without_picture, void))
         if self._open.epoch == epoch:
             self._owed = left
+        for event in self._remembered(batch.facts):
+            self._post(event)
         self._say_full()
         self._report(force=batch.urgent)
+
+    def _remembered(self, facts: Mapping[str, bytes]) -> list[Remembered]:
+        """The answers for what was just written; a value that is not the newest any more gets none."""
+        durable = self._open.durable
+        self._unkept = self._unkept - facts.keys() if durable else self._unkept | facts.keys()
+        with self._facts_lock:
+            newest = {key: value for key, value in facts.items() if self._facts[key] == value}
+        return [
+            Remembered(memory=Memory(key), value=value, durable=durable)
+            for key, value in newest.items()
+        ]
 
     def _note_settles(self) -> None:
         store = self._open
@@ -291,10 +334,16 @@ class Spool:
         self._post(self._do(lambda store: store.fetch(fetch, self._owed, spent)))
 
     def _purge(self, job: PurgeJob) -> None:
-        boot = self._clock.boot
-        purged = self._do(lambda store: store.purge(job.command, boot, job.dropped))
-        if not self._open.durable:
-            self._purges_owed.append(PurgeJob(job.command, ()))
+        owed = job.owed
+        dropped = (*self._void, *job.dropped)
+        self._void.clear()
+        purged = self._do(
+            lambda store: store.purge(owed.command, owed.boot, dropped, until_at=owed.until_at)
+        )
+        if self._open.durable:
+            self._notes.done(owed)
+        else:
+            self._notes.keep()
         self._post(purged)
         self._report(force=True)
 
@@ -469,7 +518,7 @@ class Spool:
 
     def _broken(self, error: Exception) -> str:
         path = Path(self._settings.folder) / FILE
-        owed = "; pictures to be purged are still on it" if self._purges_owed else ""
+        owed = "; pictures to be purged are still on it" if self._notes.owing else ""
         return (
             f"{path}: {why(error)}; records are kept in memory until it can be written"
             f" (check owner, free space and the card){owed}"
@@ -484,7 +533,7 @@ class Spool:
             self._say(FindingKey.JOURNAL_BROKEN, self._broken(error))
             return
         try:
-            purged = self._move_to(disk)
+            purged, facts = self._move_to(disk)
         except TROUBLE as error:
             disk.close()
             self._open.follow(
@@ -500,19 +549,21 @@ class Spool:
         self._report(force=True)  # first the epoch, then seqs of it
         for event in purged:
             self._post(event)
+        for answer in self._remembered(facts):
+            self._post(answer)
 
-    def _move_to(self, disk: Store) -> list[Purged]:
-        """Bring the disk what it was owed: the audit trail, purges, facts, then records."""
+    def _move_to(self, disk: Store) -> tuple[list[Purged], dict[str, bytes]]:
+        """Bring the disk what it was owed: the audit trail, purges, facts, then records. What is to be told of that."""
         disk.adopt_from(self._open)
         purged: list[Purged] = []
-        while self._purges_owed:
-            purged.append(disk.purge(self._purges_owed[0].command, self._clock.boot, ()))
-            self._purges_owed.pop(0)
+        for owed in self._load_owed():
+            purged.append(disk.purge(owed.command, owed.boot, (), until_at=owed.until_at))
+            self._notes.done(owed)
         with self._facts_lock:
             facts = dict(self._facts)
         disk.write((), facts=facts)
         self._open.pour_into(disk, records=BATCH_RECORDS, size=BATCH_BYTES)
-        return purged
+        return purged, {key: value for key, value in facts.items() if key in self._unkept}
 
     def _say_full(self) -> None:
         store = self._open
@@ -535,3 +586,8 @@ class Spool:
         if trouble != self._said:
             self._said = trouble
             self._post(trouble)
+
+
+def _overtaken(row: Row, presses: int) -> bool:
+    """Whether the switch was pressed since this picture was released."""
+    return row.press is not None and row.press < presses

@@ -8,6 +8,8 @@ Not its job: threads, and what to do when the disk fails: `TROUBLE` is raised, a
 
 from __future__ import annotations
 
+import json
+import math
 import secrets
 import shutil
 import sqlite3
@@ -69,6 +71,8 @@ WIPE_PAGES: Final = (
     4_096  # free pages that a purge cuts off: pictures settled lately left their bytes there
 )
 YOUNG_S: Final = 600.0  # the longest time that a press reaches back (settings.Privacy.purge_s)
+# A fact: from when on the pictures of each boot were destroyed last.
+_REACHED: Final = "purge.reached"
 
 APPLICATION: Final = 0x4A524E4C  # "JRNL" in the file's header: whose file this is
 _VERSION: Final = 1
@@ -136,8 +140,9 @@ _OLDEST: Final = f"{_SELECT} WHERE seq > 0 ORDER BY seq LIMIT ?"
 _TO_SETTLE: Final = "SELECT seq, bytes FROM record WHERE seq BETWEEN ? AND ? ORDER BY seq LIMIT ?"
 _TO_PURGE: Final = (
     "SELECT seq, boot, at, wall_s, camera FROM record"
-    " WHERE shelf >= 16 AND boot = ? AND at >= ? ORDER BY at, seq"
+    " WHERE shelf >= 16 AND boot = ? AND at BETWEEN ? AND ? ORDER BY at, seq"
 )
+_NEWEST: Final = "SELECT max(at) FROM record WHERE shelf >= 16 AND boot = ?"
 _TO_THIN: Final = "SELECT seq, boot, at, wall_s, bytes FROM record WHERE shelf = ? AND seq > ? ORDER BY seq LIMIT ?"
 _TO_PRUNE: Final = "SELECT place, entry, hash FROM audit WHERE place > 0 ORDER BY place LIMIT ?"
 _YOUNGEST: Final = "SELECT entry FROM audit WHERE place > 0 ORDER BY place DESC LIMIT ?"
@@ -147,7 +152,8 @@ QUERIES: Final[Mapping[str, tuple[str, Mapping[str, int] | Sequence[int]]]] = {
     "by seq": (_BY_SEQ, (1,)),
     "oldest": (_OLDEST, (1,)),
     "settle": (_TO_SETTLE, (1, 2, 1)),
-    "purge": (_TO_PURGE, (1, 1)),
+    "purge": (_TO_PURGE, (1, 1, 2)),
+    "newest picture of a boot": (_NEWEST, (1,)),
     "thin": (_TO_THIN, (0, 0, 1)),
     "prune": (_TO_PRUNE, (1,)),
     "youngest entries": (_YOUNGEST, (1,)),
@@ -156,6 +162,7 @@ QUERIES: Final[Mapping[str, tuple[str, Mapping[str, int] | Sequence[int]]]] = {
 TROUBLE: Final = (sqlite3.Error, OSError)
 
 _T = TypeVar("_T")
+_Span: TypeAlias = tuple[int, float, float]  # of one boot's pictures: its number, from, to
 Raw: TypeAlias = tuple[int, int, str, int | None, int, float, float, int, int, int, bytes]
 Connector: TypeAlias = Callable[[str], sqlite3.Connection]
 
@@ -273,7 +280,8 @@ class Store:
         self._names = Names(epoch=self.epoch, cameras=self._cameras, boots=self._boots)
         self._camera_ids = {name: number for number, name in self._cameras.items()}
         self._boot_ids = {name: number for number, name in self._boots.items()}
-        self.facts: dict[str, bytes] = dict(self._c.execute("SELECT key, value FROM fact"))
+        kept: dict[str, bytes] = dict(self._c.execute("SELECT key, value FROM fact"))
+        self.facts = {key: value for key, value in kept.items() if key != _REACHED}
         self._aside_bytes = sum(_size(path) for path in self._aside())
 
     def _inode_now(self) -> int:
@@ -608,14 +616,21 @@ class Store:
                 left.appendleft((upto + 1, high))
         return list(left)
 
-    def purge(self, command: Purge, boot: str, dropped: Sequence[Row]) -> Purged:
-        """Destroy the pictures of *boot* taken at or after `since_at`; *dropped* went before they were written."""
+    def purge(
+        self, command: Purge, boot: str, dropped: Sequence[Row], *, until_at: float
+    ) -> Purged:
+        """Destroy the pictures of *boot* from `since_at` to *until_at*; with `earlier_s` the ends of the boots before it too.
+
+        *dropped* went before they were written.
+        """
 
         def body() -> Purged:
             self._c.execute("PRAGMA secure_delete = ON").fetchall()
-            since = (self._boot_ids.get(boot, 0), command.since_at)
-            found = self._c.execute(_TO_PURGE, since).fetchall()
-            gap = Gap.of(Mark(seq, boot, at, wall_s) for seq, _, at, wall_s, _ in found)
+            mine = self._boot_ids.get(boot, math.inf)
+            earlier = sorted(number for number in self._boots if number < mine)
+            spans = self._reach(command, boot, until_at, earlier)
+            found = [row for span in spans for row in self._c.execute(_TO_PURGE, span).fetchall()]
+            gap = Gap.of(Mark(seq, self._boots[of], at, wall_s) for seq, of, at, wall_s, _ in found)
             for row in dropped:
                 gap.add(mark_of(row))
             for seq in gap.seqs:
@@ -628,14 +643,45 @@ class Store:
                 "cameras": names,
                 "unwritten": len(dropped),
             }
+            before: str | None = None
+            if command.earlier_s is not None:
+                facts["earlier_s"] = command.earlier_s
+                before = self._boots[earlier[-1]] if earlier else None
             self._insert([gap.tombstone("privacy.purged", self._now(), facts)])
-            return Purged(seqs=tuple(sorted(gap.seqs)), cameras=names)
+            return Purged(seqs=tuple(sorted(gap.seqs)), cameras=names, earlier_boot=before)
 
         purged = self._transact(body)
         self.aimed, self.outcome = self.last_seq, purged  # should the wiping fail: the deed is done
         self.wipe()
         self.aimed = self.outcome = None
         return purged
+
+    def _reach(
+        self, command: Purge, boot: str, until_at: float, earlier: Sequence[int]
+    ) -> list[_Span]:
+        """Which pictures *command* means, given *boot*'s number and those of the boots before it; noted as destroyed.
+
+        Of a boot before, the last `earlier_s` up to its newest picture, unless a purge in it or since had its end
+        already: else each start with the switch pressed would eat that much more of what waits from an outage.
+        """
+        told = self._c.execute("SELECT value FROM fact WHERE key = ?", (_REACHED,)).fetchone()
+        before = {} if told is None else _read_reached(told[0])
+        reached = {boot: command.since_at}
+        mine = self._boot_ids.get(boot)
+        spans = [] if mine is None else [(mine, command.since_at, until_at)]
+        for number in earlier:
+            name = self._boots[number]
+            (newest,) = self._c.execute(_NEWEST, (number,)).fetchone()
+            if newest is None:
+                continue
+            if name in before:
+                reached[name] = before[name]
+            if command.earlier_s is not None and newest >= before.get(name, -math.inf):
+                reached[name] = newest - command.earlier_s
+                spans.append((number, reached[name], math.inf))
+        value = json.dumps(reached).encode()
+        self._c.execute("INSERT OR REPLACE INTO fact VALUES (?, ?)", (_REACHED, value))
+        return sorted(spans)
 
     def wipe(self) -> None:
         """Leave no bytes of deleted pictures where they are easily found: free pages, the log, what lies aside."""
@@ -762,6 +808,15 @@ class Store:
 
 def _text(text: bytes) -> str:
     return text.decode("utf-8", "replace")
+
+
+def _read_reached(told: bytes) -> dict[str, float]:
+    """By boot; what damage made of it is left out, and costs some pictures more at the most."""
+    with suppress(ValueError):
+        found: object = json.loads(told)
+        if isinstance(found, dict):
+            return {boot: since for boot, since in found.items() if isinstance(since, float)}
+    return {}
 
 
 _RANKS: Final = {int(rank): rank for rank in Rank if rank is not Rank.PICTURE}

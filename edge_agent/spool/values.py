@@ -41,6 +41,7 @@ class Row:
     data: bytes
     camera: str | None = None
     jpeg: bytes | None = field(default=None, repr=False)
+    press: int | None = None  # of a picture not yet written: void if a press came after this number
 
     @property
     def size(self) -> int:

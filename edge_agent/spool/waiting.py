@@ -1,7 +1,7 @@
 """What the journal's writer has not done yet.
 
 Promises: any thread may add, and none waits for the disk; records leave in the order in which they came; a purge goes before
-everything else and takes its pictures out of here at once; what waits is bounded, and what is dropped for that is declared.
+everything else and takes every picture out of here at once; what waits is bounded, and what is dropped for that is declared.
 Not its job: disk.
 """
 
@@ -14,7 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from edge_agent.core.messages import Fetch, Purge, Rank, Settle
+from edge_agent.core.messages import Fetch, Rank, Settle
+from edge_agent.spool.owed import Owed
 from edge_agent.spool.values import Gap, Row, mark_of
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class Batch:
 class PurgeJob:
     """Destroy pictures; `dropped` never reached the store."""
 
-    command: Purge
+    owed: Owed
     dropped: tuple[Row, ...]
 
 
@@ -129,16 +130,15 @@ class Queue:
             self._settle_at = min(self._settle_at, self._clock.now() + SETTLE_S)
             self._ready.notify()
 
-    def purge(self, command: Purge) -> None:
-        """Drop the pictures meant from what waits, now; the writer does the rest next."""
+    def purge(self, owed: Owed) -> None:
+        """Drop every picture from what waits, however old, now; the writer does the rest next."""
         with self._ready:
             kept, dropped = deque[Row](), list[Row]()
             for row in self._rows:
-                young = row.rank is Rank.PICTURE and row.stamp.at >= command.since_at
-                (dropped if young else kept).append(row)
+                (dropped if row.rank is Rank.PICTURE else kept).append(row)
             self._rows = kept
             self._bytes -= sum(row.size for row in dropped)
-            self._purges.append(PurgeJob(command, tuple(map(_without_picture, dropped))))
+            self._purges.append(PurgeJob(owed, tuple(map(without_picture, dropped))))
             self._ready.notify()
 
     def close(self) -> None:
@@ -235,5 +235,6 @@ class Queue:
             self._shed.setdefault((rank, camera), Gap()).add(mark_of(row))
 
 
-def _without_picture(row: Row) -> Row:
+def without_picture(row: Row) -> Row:
+    """What a tombstone has to know of a picture that is never written."""
     return Row(kind=row.kind, rank=row.rank, stamp=row.stamp, data=b"", camera=row.camera)

@@ -345,7 +345,7 @@ class Switched:
     def __post_init__(self) -> None:
         privacy = Privacy(switch=SwitchKind.LATCHING)
         self.street = Street(privacy)
-        self.switch = Switch(at=self.clock.at)
+        self.switch = Switch(privacy, at=self.clock.at)
         self.sensors = Sensors(
             privacy,
             (),
@@ -422,7 +422,7 @@ def lamp_rows() -> Iterator[Row]:
         bench = Switched()
         # Where white is dark in all patterns, and off their edges, which a step would else hit by chance.
         bench.clock.at = 1200.4505
-        bench.sensors.show(lamp)
+        bench.sensors.show(lamp, press=0)
         seen = []
         for _ in range(240):
             bench.rounds(0.025, step_s=0.025)
@@ -606,7 +606,7 @@ class Cut:
         self.told: list[Event] = []
         chosen = settings(switch=SwitchKind.NONE, cameras=(GATE,))
         journal = Journal(folder=str(self.folder), disk_floor_bytes=1_000_000)
-        self.spool = Spool(journal, clock=self.clock, post=self.told.append)
+        self.spool = Spool(journal, clock=self.clock, post=self.told.append, presses=lambda: 0)
         self.spool.__enter__()
         self.agent = Agent(
             replace(chosen, runs=(self.run,)),
@@ -634,7 +634,7 @@ class Cut:
                     self.spool.keep(command.record)
                     self.kept.append(command.record)
                 case Remember():
-                    self.spool.remember(command.memory.value, command.value)
+                    self.spool.remember(command.memory, command.value)
                 case _:
                     pass
 

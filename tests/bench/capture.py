@@ -37,6 +37,7 @@ from edge_agent.commission import commission_from_files
 from edge_agent.config import read_secret
 from edge_agent.core.messages import PictureTaken
 from edge_agent.core.settings import Camera, CameraKind
+from edge_agent.shutter import Shutter
 from edge_agent.vision import References
 from tests.support import clips
 from tests.support.broker import mosquitto
@@ -323,10 +324,15 @@ def _watch(
     with (
         tempfile.TemporaryDirectory() as views,
         Cameras(
-            cameras, views_folder=views, secret=read_secret, post=watcher.post, clock=clock
+            cameras,
+            views_folder=views,
+            secret=read_secret,
+            post=watcher.post,
+            shutter=Shutter(),
+            clock=clock,
         ) as all_of_them,
     ):
-        all_of_them.start()
+        all_of_them.start(press=0)
         await_that("the healthy camera", lambda: watcher.pictures("healthy"), within_s=30)
         if stop is not None:
             await_that("the other", lambda: watcher.pictures("stopped"), within_s=30)

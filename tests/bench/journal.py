@@ -46,7 +46,7 @@ class Bench:
         self.committed: Committed | None = None
         self._fetched: list[Fetched] = []
         settings = Journal(folder=str(folder), quota_bytes=4_000_000_000, disk_floor_bytes=0)
-        self.spool = Spool(settings, clock=CLOCK, post=self._post)
+        self.spool = Spool(settings, clock=CLOCK, post=self._post, presses=lambda: 0)
 
     def _post(self, event: Event) -> None:
         with self._came:

@@ -12,6 +12,7 @@ from edge_agent.core import nights
 from edge_agent.core.gate import DOUBT_S
 from edge_agent.core.messages import (
     BaselineRead,
+    Beep,
     BoxRead,
     CameraLost,
     Cause,
@@ -25,6 +26,7 @@ from edge_agent.core.messages import (
     HubMessage,
     JournalTrouble,
     Keep,
+    KeepPicture,
     Lamp,
     Lane,
     Learn,
@@ -43,8 +45,10 @@ from edge_agent.core.messages import (
     Purged,
     Rank,
     Remember,
+    Remembered,
     Send,
     ShowLamps,
+    Sound,
     StartCameras,
     Stop,
     StopCameras,
@@ -56,7 +60,17 @@ from edge_agent.core.messages import (
 from edge_agent.core.settings import LoopOpenPolicy, MeasuredLoop, Settings, SwitchKind
 from tests.core.test_cable import BASE, NORMAL
 from tests.support.build import LIVING_ROOM, STREET, opened, picture
-from tests.support.play import LIVE, PRESSED, RELEASED, RUN, WALL_S, Play, committed, settings
+from tests.support.play import (
+    LIVE,
+    PRESSED,
+    RELEASED,
+    RIVER,
+    RUN,
+    WALL_S,
+    Play,
+    committed,
+    settings,
+)
 
 
 def show(
@@ -103,7 +117,7 @@ def test_a_box_starts_private_and_reads_no_camera_until_the_switch_says_live():
     assert play.did(StartCameras) == []
     play.wait(1.0, switch=LIVE)
     assert len(play.did(StartCameras)) == 1
-    assert play.did(ShowLamps)[0] == ShowLamps(lamp=Lamp.PRIVATE)
+    assert play.did(ShowLamps)[0] == ShowLamps(lamp=Lamp.PRIVATE, press=0)
 
 
 def test_before_the_switch_was_read_every_gate_is_private():
@@ -127,7 +141,7 @@ def test_a_press_closes_everything_in_one_call():
     assert shutter(play).cameras == frozenset()
     purge = play.did(Purge)[-1]
     assert purge.since_at == play.now - 60.0
-    assert play.did(ShowLamps)[-1] == ShowLamps(lamp=Lamp.PRIVATE)
+    assert play.did(ShowLamps)[-1] == ShowLamps(lamp=Lamp.PRIVATE, press=1)
 
 
 def test_pictures_that_arrive_after_the_press_are_dropped_unread():
@@ -152,7 +166,7 @@ def test_after_the_switch_is_released_each_camera_proves_itself_again():
     assert len(play.released) == before
     show(play, "river", 4, generation=2)
     assert len(play.released) > before
-    kinds = [r.kind for r in play.records if r.kind.startswith("privacy")]
+    kinds = [r.kind for r in play.records if r.kind in ("privacy.on", "privacy.off")]
     assert kinds == ["privacy.off", "privacy.on", "privacy.off"]
     assert shutter(play).press == 1
 
@@ -198,7 +212,9 @@ def test_what_was_sent_just_before_the_press_is_asked_back():
     assert [s for s in sent if s.message.picture_of == "river"]
     play.post(PRESSED)
     withdraw = [r for r in play.records if r.kind == "privacy.withdraw"]
-    assert [r.data["pictures"] for r in withdraw] == [[{"epoch": "e1", "seq": "7"}]]
+    assert [r.data for r in withdraw] == [
+        {"boot": "boot-1", "from_s": play.now - 12.0, "window_s": 12.0}
+    ]
     assert withdraw[0].rank is Rank.AUDIT
     play.wait(4.0, switch=RELEASED)
     play.post(replace(PRESSED, press=2))
@@ -214,7 +230,7 @@ def test_one_camera_at_home_does_not_hold_the_other():
         show(play, "gate", 1, reading=LIVING_ROOM, jpeg=b"sofa")
     assert set(play.released) == {b"river"}
     assert shutter(play).cameras == {"river"}
-    assert play.did(ShowLamps)[-1] == ShowLamps(lamp=Lamp.HELD)
+    assert play.did(ShowLamps)[-1] == ShowLamps(lamp=Lamp.HELD, press=0)
 
 
 def test_events_of_unknown_cameras_are_ignored():
@@ -274,11 +290,12 @@ def test_a_wiring_fault_has_its_own_lamp():
     play = live_box()
     both = SwitchRead(nc_closed=True, no_closed=True, press=1)
     play.wait(1.0, switch=both)
-    assert play.did(ShowLamps)[-1] == ShowLamps(lamp=Lamp.WIRING_FAULT)
+    assert play.did(ShowLamps)[-1] == ShowLamps(lamp=Lamp.WIRING_FAULT, press=1)
 
 
-def policy(number: int, until: float | None) -> OrderVerified:
+def policy(number: int, until: float | None, **more: object) -> OrderVerified:
     claims = {
+        **more,
         "v": 1,
         "kind": "policy",
         "aud": "cctv/v1/kuningan/03/07/box-1",
@@ -297,6 +314,123 @@ def test_only_the_hubs_own_key_moves_a_policy():
     play.post(OrderForged(leaf="policy", why="not signed"))
     assert play.status()["suspended"] is False
     assert any(r.data.get("key") == "order_refused" for r in play.records)
+
+
+def refused(play: Play) -> list[Any]:
+    return [r.data for r in play.records if r.kind == "privacy.refused"]
+
+
+def test_an_order_that_reaches_for_the_switch_is_refused_whole_and_recorded():
+    play = live_box()
+    play.post(policy(4, play.agent.wall(at=play.now) + 1e6, deep=[{"privacy.switch": "none"}]))
+    assert play.status()["suspended"] is False
+    assert "order_refused" in keys(play)
+    assert refused(play) == [{"leaf": "policy", "number": 4, "key": "privacy.switch", "refused": 1}]
+    assert [c for c in play.did(Remember) if c.memory is Memory.POLICY] == []
+    command = json.dumps({"v": 1, "kind": "command", "number": 5, "name": "privacy-off"}).encode()
+    for _ in range(1000):
+        play.post(OrderVerified(leaf="command", claims=command, retained=False))
+    assert len(refused(play)) == 1
+    play.wait(61.0, switch=LIVE)
+    assert refused(play)[1:] == [
+        {"leaf": "command", "number": 5, "key": "privacy-off", "refused": 1000}
+    ]
+    play.post(policy(6, None))
+    assert "order_refused" not in keys(play)
+
+
+def test_an_unknown_command_is_refused_without_a_word_about_privacy():
+    play = live_box()
+    play.post(OrderVerified(leaf="command", claims=b'{"name": "burst"}', retained=False))
+    assert "order_refused" in keys(play)
+    assert refused(play) == []
+
+
+def shown(play: Play) -> list[Any]:
+    """Whether the river camera is shown, as its status and its retained state say."""
+    states = [c.message for c in play.did(Send) if c.message.topic.endswith("/camera/river")]
+    status = next(camera for camera in play.status()["cameras"] if camera["id"] == "river")
+    return [status["shown"], json.loads(states[-1].payload)["shown"]]
+
+
+def test_a_camera_is_shown_only_if_it_is_neither_private_nor_suspended_nor_held():
+    play = live_box()
+    assert shown(play) == [True, True]
+    until = play.agent.wall(at=play.now) + 30.0
+    play.post(policy(1, until))
+    assert play.status()["cameras"][1]["gate"] == "open"
+    assert shown(play)[0] is False
+    play.wait(31.0, switch=LIVE)
+    play.connect_hub()
+    show(play, "river", 2)
+    assert shown(play) == [True, True]
+    play.post(CameraLost(camera="river", generation=1, cause=Cause.REFUSED, detail=""))
+    assert shown(play) == [False, False]
+    play.post(PRESSED)
+    assert shown(play) == [False, False]
+
+
+def test_two_short_beeps_when_the_box_is_live_again_after_a_press():
+    play = Play.begin(settings(cameras=(RIVER,)))
+    play.go_live()
+    play.post(opened(camera="river"))
+    show(play, "river", 8)
+    assert play.did(Beep) == [], "nobody had pressed"
+    play.post(PRESSED)
+    assert play.did(Beep) == [Beep(sound=Sound.PRIVATE)]
+    play.wait(4.0, switch=RELEASED)
+    play.post(opened(camera="river", generation=2))
+    show(play, "river", 8, generation=2)
+    assert play.did(ShowLamps)[-1].lamp is Lamp.LIVE
+    assert play.did(Beep) == [Beep(sound=Sound.PRIVATE), Beep(sound=Sound.LIVE)]
+
+
+@pytest.mark.parametrize("wall_s", [0.0, WALL_S])
+def test_a_switch_that_is_wired_wrong_complains_by_day_and_with_a_clock_only(wall_s: float):
+    noon_s = wall_s and WALL_S - WALL_S % 86_400 + 5 * 3600
+    play = Play.begin(wall_s=noon_s)
+    both = SwitchRead(nc_closed=True, no_closed=True, press=1)
+    play.wait(2.0, switch=both)
+    assert play.did(Beep) == ([Beep(sound=Sound.FAULT)] if wall_s else [])
+
+
+def test_a_picture_is_kept_with_the_press_that_it_rests_on():
+    play = live_box()
+    play.post(PRESSED)
+    play.wait(4.0, switch=RELEASED)
+    play.post(opened(camera="river", generation=2))
+    show(play, "river", 8, generation=2)
+    presses = [c.press for c in play.did(KeepPicture)]
+    assert set(presses) == {0, 1}
+    assert presses == sorted(presses)
+
+
+def test_a_press_that_is_missed_for_45_days_is_a_quiet_finding():
+    play = Play.begin()
+    play.go_live()
+    (kept,) = play.remembered
+    later = Play.begin(remembered={Memory.SWITCH: kept}, wall_s=WALL_S + 46 * 86_400)
+    later.post(ClockRead(wall_s=WALL_S + 46 * 86_400, trusted=True, source="test"))
+    assert "privacy_press_test" in keys(later)
+    record = next(r for r in later.records if r.data.get("key") == "privacy_press_test")
+    assert record.rank is Rank.STATE
+    assert later.did(ShowLamps)[-1].lamp is Lamp.PRIVATE
+    assert later.status()["private"]["last_press_test_age_s"] is None
+    later.wait(4.0, switch=LIVE)
+    later.post(PRESSED)
+    assert "privacy_press_test" not in keys(later)
+    assert later.status()["private"]["last_press_test_age_s"] == 0.0
+
+
+def test_the_earlier_boots_last_pictures_are_asked_back_when_the_box_starts_pressed():
+    play = Play.begin()
+    play.post(PRESSED)
+    (purge,) = play.did(Purge)
+    assert purge.earlier_s == 60.0
+    play.post(Purged(seqs=(3,), cameras=("gate",), earlier_boot="boot-0"))
+    withdrawn = [r.data for r in play.records if r.kind == "privacy.withdraw"]
+    assert {"boot": "boot-0", "newest_s": 60.0} in withdrawn
+    assert "purged pictures=1" in play.said
 
 
 def test_an_ack_that_cannot_be_read_is_said_and_survived():
@@ -414,7 +548,7 @@ def test_suspended_by_the_city_until_its_time_is_over():
     play.post(policy(1, until))
     status = play.status()
     assert status["suspended"] is True
-    assert play.did(ShowLamps)[-1] == ShowLamps(lamp=Lamp.SUSPENDED)
+    assert play.did(ShowLamps)[-1] == ShowLamps(lamp=Lamp.SUSPENDED, press=0)
     assert play.did(Remember)
     play.post(policy(1, until + 1e6))
     play.wait(31.0, switch=LIVE)
@@ -729,7 +863,18 @@ HOSTILE = st.one_of(
         retained=st.booleans(),
     ),
     st.builds(Delivered, ticket=st.integers(0, 5), code=st.sampled_from([0, 16, 0x87, 0x97])),
-    st.builds(Purged, seqs=st.just(()), cameras=st.just(())),
+    st.builds(
+        Purged,
+        seqs=st.just(()),
+        cameras=st.just(()),
+        earlier_boot=st.sampled_from([None, "boot-0"]),
+    ),
+    st.builds(
+        Remembered,
+        memory=st.sampled_from(Memory),
+        value=st.binary(max_size=9),
+        durable=st.booleans(),
+    ),
     st.builds(committed, last_seq=st.integers(0, 9)),
     st.just(LinkDown(key=None, detail="")),
 )

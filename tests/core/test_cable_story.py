@@ -170,7 +170,7 @@ class Town:
         play.wait(STEP_S)
         play.post(self.switch)  # type: ignore[arg-type]
         self._wires()
-        if not play.agent._private:
+        if not play.agent._desk.private:
             self._camera()
             if self._steps % 4 == 0:
                 self._neighbour()

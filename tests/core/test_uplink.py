@@ -528,6 +528,44 @@ def test_what_troubles_no_hub_is_retried_within_five_seconds(loopback: bool, loc
         street.pass_time(module.LOCAL_S)
 
 
+def test_a_link_that_hung_up_for_a_press_comes_back_at_once_and_is_no_fault_of_the_hub() -> None:
+    """The record of the press goes out on the new connection, however often that happened before."""
+    street = Street(chance=lambda: 1.0)
+    street.commit()
+    street.connect()
+    street.lose()  # once for real: the next real loss would wait for longer
+    street.connect()
+    hung_up = LinkDown(key=None, detail="hung up", by_press=True)
+    for _ in range(5):
+        street.put(rank=Rank.AUDIT)
+        street.commit()
+        before = street.connects
+        street.lose(hung_up)
+        assert street.uplink.status().retry_at == street.at
+        assert street.uplink.deadline() <= street.at
+        assert street.uplink.findings() == frozenset()
+        street.pass_time(0.0)
+        assert street.connects == before + 1
+        street.go_up()
+        assert [fetch.audit for fetch in street.fetches][:1] == [True]
+    street.lose()
+    assert street.uplink.status().retry_at == street.at + 2 * module.WINDOW_S
+
+
+def test_a_press_does_not_bring_back_a_link_that_was_to_stay_away() -> None:
+    hung_up = LinkDown(key=None, detail="hung up", by_press=True)
+    street = Street()
+    street.connect()
+    street.do(street.uplink.suspend(street.at))
+    street.tell(hung_up)
+    assert street.uplink.status().link is Link.SUSPENDED
+    stopped = Street()
+    stopped.connect()
+    stopped.do(stopped.uplink.stop(stopped.at))
+    stopped.tell(hung_up)
+    assert stopped.uplink.status().link is Link.OFF
+
+
 def test_a_thousand_boxes_that_lost_one_hub_come_back_spread_over_its_window() -> None:
     per_second = [0] * 121
     for number in range(1000):
@@ -757,6 +795,37 @@ def test_cameras_take_turns() -> None:
     order = [message.topic[-1] for message in street.sent]
     assert order[:3] == ["a", "b", "c"]
     assert sorted(order) == sorted("aaaaabbbcc" * 3)
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_what_was_read_before_a_press_is_void_although_the_camera_is_open_when_it_comes(
+    again: bool,
+) -> None:
+    street = Street(Settlement.WATERMARK)
+    street.commit()
+    street.show("gate")
+    street.connect()
+    street.work()
+    street.outbox.picture("gate")
+    street.commit()
+    if again:  # the hub lacks it, long after the broker took it
+        street.work()
+        street.acknowledge(Watermark(epoch="epoch-1", upto=1, missing=((1, 1),)))
+        street.pass_time(module.MISSING_S * 2)
+    (fetch,) = [fetch for fetch in street.fetches if again or fetch.camera == "gate"]
+    assert (fetch.lane is Lane.AGAIN) is again
+    late = street.outbox.fetch(fetch)  # read by a disk that hangs; told much later
+    assert late.records
+    sent = len(street.sent)
+    street.show()
+    street.pass_time(3)
+    street.show("gate")
+    street.fetches.remove(fetch)
+    street.tell(late)
+    assert len(street.sent) == sent
+    assert street.fetches, "what was spared is read again"
+    street.work()
+    assert len(street.sent) == sent + 1
 
 
 def test_records_before_this_connection_are_history_and_the_later_ones_live() -> None:

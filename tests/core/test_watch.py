@@ -100,7 +100,7 @@ class Street:
             shown = picture(
                 generation=self.generation, taken_at=self.at, reading=reading, jpeg=jpeg
             )
-            self.do(self.watch.picture(shown, at=self.at))
+            self.do(self.watch.picture(shown, at=self.at, press=7))
             self.do(self.watch.timed(at=self.at))
 
     def wait(self, seconds: float) -> None:
@@ -238,7 +238,7 @@ def test_another_size_codec_or_commissioning_starts_all_over():
         street = open_street()
         street.at += 2.0
         shown = picture(generation=1, taken_at=street.at, **change)
-        street.do(street.watch.picture(shown, at=street.at))
+        street.do(street.watch.picture(shown, at=street.at, press=7))
         assert street.watch.gate.state is State.HELD, change
 
 
@@ -813,7 +813,7 @@ def test_the_record_of_an_opening_holds_the_proof():
 def test_the_record_of_a_closing_counts_what_was_shown_and_when():
     street = open_street()
     street.show(STREET, 8, every_s=5.0)
-    shown = [c.picture for c in street.done if isinstance(c, KeepPicture)]
+    shown = [c.picture for c in street.done if isinstance(c, KeepPicture) and c.press == 7]
     assert len(shown) > 2
     opened_at = street.watch.gate.since
     street.show(replace(STREET, elsewhere=True, dx=17.26, dy=-3.0))

@@ -601,3 +601,71 @@ def test_no_attributes_at_all_harm_a_decoder(
 
 def test_messages_show_no_picture_when_printed() -> None:
     assert "secret" not in repr(Message(topic="t", payload=b"secret"))
+
+
+# ---- nobody reaches the switch from afar ----
+
+
+@pytest.mark.parametrize(
+    ("body", "key"),
+    [
+        ({"privacy": {"switch": "none"}}, "privacy"),
+        ({"privacy.purge_s": 0}, "privacy.purge_s"),
+        ({"privacy_switch": "none"}, "privacy_switch"),
+        ({"Privacy-Switch": 1}, "Privacy-Switch"),
+        ({" privacy": 1}, " privacy"),
+        ({"privacy\n": 1}, "privacy"),
+        ({"privacy." + "x" * 100: 1}, "privacy." + "x" * 56),
+        ({"arguments": {"set": [{"deep": {"privacy": None}}]}}, "privacy"),
+        ({"name": "privacy"}, "privacy"),
+        ({"name": "privacy-off"}, "privacy-off"),
+        ({"name": "Privacyoff"}, "Privacyoff"),
+    ],
+)
+def test_an_order_that_names_the_switch_is_found_at_any_depth(body: Json, key: str):
+    assert isinstance(body, dict)
+    found = wire.reaches_for_privacy(json.dumps({"v": 1, "number": 7, **body}).encode())
+    assert found == wire.Reach(key=key, number=7)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"reason_en": "privacy"},
+        {"name": "my-privacy"},
+        {"arguments": {"name": "privacy-off", "of": ["privacy"]}},
+        {"privacypage": 1},
+        {"noprivacy": 1},
+        {"name": ["privacy"]},
+    ],
+)
+def test_an_order_that_speaks_of_privacy_without_naming_a_member_is_no_reach(body: Json):
+    assert isinstance(body, dict)
+    assert wire.reaches_for_privacy(json.dumps({"number": 7, **body}).encode()) is None
+
+
+@pytest.mark.parametrize("number", [None, "7", -1, True, 2**63, 1.5])
+def test_a_reach_without_a_sound_number_is_one_all_the_same(number: Json):
+    payload = json.dumps({"number": number, "privacy": 1}).encode()
+    assert wire.reaches_for_privacy(payload) == wire.Reach(key="privacy", number=None)
+
+
+@pytest.mark.parametrize(
+    "payload", [b"", b"\xff", b"[]", b'"privacy"', b'{"privacy":1,"privacy":2}', b"[" * 100_000]
+)
+def test_what_cannot_be_read_is_left_to_the_decoders(payload: bytes):
+    assert wire.reaches_for_privacy(payload) is None
+
+
+@given(JSONS, st.lists(st.sampled_from(["a", "b", 0]), max_size=6))
+def test_no_nesting_hides_a_reach(body: Json, path: list[object]):
+    inner: Json = {"privacy": body}
+    for step in path:
+        inner = [inner] if step == 0 else {str(step): inner}
+    assert wire.reaches_for_privacy(json.dumps({"deep": inner}).encode()) is not None
+
+
+@given(st.binary(max_size=200))
+def test_no_bytes_stop_the_search(payload: bytes):
+    wire.reaches_for_privacy(payload)

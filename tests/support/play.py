@@ -16,6 +16,8 @@ from edge_agent.core.messages import (
     LinkUp,
     Memory,
     Record,
+    Remember,
+    Remembered,
     Say,
     SwitchRead,
     Tick,
@@ -129,6 +131,16 @@ class Play:
             LinkUp(receive_maximum=20, maximum_packet_bytes=None, simulated_peer=False),
         )
 
+    def card_answers(self, *, durable: bool = True) -> list[Command]:
+        """The journal has done what it was last asked to remember of the switch, or could not."""
+        last = self.remembered[-1]
+        return self.post(Remembered(memory=Memory.SWITCH, value=last, durable=durable))
+
+    @property
+    def remembered(self) -> list[bytes]:
+        """All that was to be kept of the switch."""
+        return [c.value for c in self.did(Remember) if c.memory is Memory.SWITCH]
+
     def status(self) -> Any:
         """The status as its reader gets it: through JSON."""
         return json.loads(json.dumps(self.agent.status(at=self.now)))
@@ -156,6 +168,8 @@ class Play:
 LIVE = SwitchRead(nc_closed=True, no_closed=False, press=0)
 PRESSED = SwitchRead(nc_closed=False, no_closed=True, press=1)
 RELEASED = SwitchRead(nc_closed=True, no_closed=False, press=1)
+UP = SwitchRead(nc_closed=True, no_closed=None, press=0)  # a momentary button
+DOWN = SwitchRead(nc_closed=False, no_closed=None, press=1)
 
 
 def committed(*, last_seq: int, depth: int = 0) -> Committed:

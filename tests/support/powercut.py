@@ -157,7 +157,7 @@ def main(folder: str, life: int) -> None:
 
     told = [0]
     settings = Journal(folder=folder, quota_bytes=100_000_000, disk_floor_bytes=0)
-    with Spool(settings, clock=clock, post=post) as spool:
+    with Spool(settings, clock=clock, post=post, presses=lambda: 0) as spool:
         for n in range(10**9):
             room.acquire()
             rank = Rank.AUDIT if n % 37 == 36 else Rank.STATE

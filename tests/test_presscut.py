@@ -1,0 +1,136 @@
+"""The power goes at a random moment around a press: nothing of the purge window is left, and the box comes back private.
+
+Each cut is a life of a real core, journal and switch (mock pins) on an ext4 file system of its own, frozen, its image copied and
+mounted anew, as a card is after a power cut. `make cut-privacy N=100` makes more cuts than CI does.
+"""
+
+import json
+import os
+import random  # noqa: TID251 - seeded: the same moments each time
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections import Counter
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from edge_agent.clock import SystemClock
+from edge_agent.core.messages import Json
+from edge_agent.spool import check
+from tests.support import powercut
+from tests.support.presscut import PURGE_S, Box, Life, Shown, marks
+
+CUTS = int(os.environ.get("PRIVACY_CUTS", "10"))
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a journal holds: pictures by its rows, and by whatever lies in its files; other records."""
+
+    rows: frozenset[Shown]
+    pieces: frozenset[Shown]
+    records: tuple[tuple[str, str, dict[str, Json]], ...]  # kind, boot, data
+
+    def told(self, kind: str, boot: str) -> list[dict[str, Json]]:
+        return [data for found, of, data in self.records if (found, of) == (kind, boot)]
+
+
+def look(disk: Path, desk: Path) -> Found:
+    """Everything on *disk*; its journal is read from a copy on *desk*, so that nothing is changed by looking."""
+    files = [path for path in disk.rglob("*") if path.is_file()]
+    pieces = frozenset().union(*(marks(path.read_bytes()) for path in files))
+    shutil.rmtree(desk, ignore_errors=True)
+    shutil.copytree(disk / "journal", desk)
+    with closing(sqlite3.connect(desk / "journal.db")) as sql:
+        pictures = sql.execute("SELECT jpeg.bytes FROM jpeg JOIN record USING (seq)").fetchall()
+        records = sql.execute(
+            "SELECT kind, name, data FROM record JOIN boot ON boot = boot.id WHERE shelf < 16"
+        ).fetchall()
+    rows = [marks(raw) for (raw,) in pictures]
+    assert all(len(row) == 1 for row in rows), "a picture that is not whole"
+    told = tuple((kind, boot, json.loads(data)) for kind, boot, data in records)
+    return Found(frozenset().union(*rows), pieces, told)
+
+
+def restart_pressed(journal: Path) -> None:
+    """The power is back, and the switch still pressed."""
+    clock = SystemClock()
+    until = clock.now() + 20
+    with Box(journal, "boot-2", pressed=True) as box:
+        while not box.purged:
+            assert clock.now() < until, box.agent.status(at=box.clock.now())
+            box.turn(box.clock.now() + 0.05)
+        status = json.loads(json.dumps(box.agent.status(at=box.clock.now())))
+        assert status["private"]["on"] is True
+        assert {camera["gate"] for camera in status["cameras"]} == {"private"}
+        assert box.open == frozenset()
+
+
+def one_cut(folder: Path, press_after_s: float, cut_after_s: float) -> str:
+    """Returns how far the press had come."""
+    clock = SystemClock()
+    folder.mkdir()
+    card, copy = folder / "card", folder / "copy"
+    powercut.make_image(card, megabytes=40)
+    with ExitStack() as cleanup:
+        try:
+            disk = cleanup.enter_context(powercut.mounted(card, folder / "at"))
+        except subprocess.CalledProcessError as error:
+            pytest.skip(f"mounting is forbidden here: {error.stderr!r}")
+        life = Life(disk / "journal", press_after_s)
+        cleanup.callback(life.kill)
+        life.listen(cut_after_s, clock)
+        life.stop()
+        shutil.copyfile(card, copy)  # what had reached the disk when the light went out
+    with powercut.mounted(copy, folder / "after") as disk:
+        before = look(disk, folder / "desk")
+        assert before.rows, "nothing had been accepted"
+        if life.pressed_at is not None:
+            late = {at for _, at in before.pieces if at > life.pressed_at}
+            assert not late, "written although taken after the press"
+        purged = bool(before.told("privacy.purged", "boot-1"))
+        if purged:
+            assert life.pressed_at is not None
+            assert max(at for _, at in before.rows) < life.pressed_at - PURGE_S
+        if life.purged:
+            assert purged, "it was told, and the disk does not know"
+            assert before.pieces == before.rows, "pieces of what was purged lie about"
+        restart_pressed(disk / "journal")
+        after = look(disk, folder / "desk")
+        newest = max(at for _, at in before.rows)
+        spared = {(camera, at) for camera, at in before.rows if purged or at < newest - PURGE_S}
+        assert spared, "the story has no picture old enough to stay"
+        assert after.rows == spared
+        assert after.pieces == spared, "a purged picture can be read"
+        assert after.told("privacy.purged", "boot-2")
+        asked = after.told("privacy.withdraw", "boot-2")
+        assert {"boot": "boot-1", "newest_s": PURGE_S} in [
+            {key: data[key] for key in ("boot", "newest_s") if key in data} for data in asked
+        ]
+        assert check(str(disk / "journal")) == ()
+    shutil.rmtree(folder)
+    if not purged:
+        return "before the purge" if life.pressed_at is None else "pressed, and the purge to come"
+    return "purged and wiped" if life.purged else "purged, and not yet wiped"
+
+
+@pytest.mark.timeout(60 + 10 * CUTS)
+def test_no_power_cut_around_a_press_leaves_a_picture_that_was_to_go(tmp_path: Path):
+    reason = powercut.why_no_loop()
+    if reason:
+        pytest.skip(reason)
+    moments = random.Random(7)
+    stages = Counter[str]()
+    for number in range(CUTS):
+        press_after_s = moments.uniform(0.05, 0.3)
+        # Most of it happens within some 20 ms of the press; a cut a second later is the usual one.
+        cut_after_s = press_after_s + moments.choice(
+            [moments.uniform(-0.05, 0.0), moments.uniform(0.0, 0.04), moments.uniform(0.04, 0.5)]
+        )
+        stages[one_cut(tmp_path / str(number), press_after_s, cut_after_s)] += 1
+    sys.stdout.write(f"{CUTS} cuts: {dict(stages)}\n")  # -rP shows it
+    assert len(stages) >= 2, "all cuts came at the same step"
