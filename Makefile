@@ -6,9 +6,12 @@ BIN := .venv/bin
 ARGS ?=
 # A set of real pictures for bench-scenes and bench-episodes: make bench-scenes SCENES=DIR
 SCENES ?= ../shared/scenes/dev
+# How much torture (short takes minutes, long five times that), and the seed of it: make torture FORM=long SEED=2
+FORM ?= short
+SEED ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check quick cover bench bench-scenes bench-episodes cut-privacy fix mutants card constraints-check install uninstall clean
+.PHONY: help setup demo test check quick cover bench bench-scenes bench-episodes torture cut-privacy fix mutants card constraints-check install uninstall clean
 
 help: ## this list
 	@sed -n 's/^\([a-z%-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -46,6 +49,9 @@ cut-privacy: setup ## cut the power N times around a press of the switch (as roo
 
 bench-%: setup
 	@$(BIN)/python -m tests.bench.$* $(ARGS)
+
+torture: setup ## kill, unplug, damage the journal thousands of times; root for all of it (FORM=long, SEED=2)
+	@$(BIN)/python -m tests.torture --form $(FORM) --seed $(SEED) $(ARGS)
 
 fix: setup ## format, and mend what ruff can mend
 	@$(BIN)/ruff format

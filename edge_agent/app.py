@@ -25,19 +25,21 @@ from edge_agent import __version__
 from edge_agent.baselines import BaselineWatch
 from edge_agent.box import Box, Watchdog, clock_read, notify
 from edge_agent.cameras import Cameras
-from edge_agent.clock import Clock, SystemClock
+from edge_agent.clock import Clock, FlooredClock, SystemClock
 from edge_agent.config import ConfigError, load, read_secret
 from edge_agent.core.agent import About, Agent
 from edge_agent.core.messages import (
     Beep,
     Command,
     Connect,
+    CorrectTimes,
     Disconnect,
     Fetch,
     Keep,
     KeepPicture,
     Learn,
     Level,
+    LimitPictures,
     Memory,
     OpenShutter,
     PowerCameras,
@@ -53,7 +55,8 @@ from edge_agent.core.messages import (
     StopCameras,
     Verify,
 )
-from edge_agent.core.settings import Settings
+from edge_agent.core.settings import Hub, Settings
+from edge_agent.core.walltime import floor_of
 from edge_agent.hub import HubLink
 from edge_agent.inbox import Inbox
 from edge_agent.network import Network
@@ -96,7 +99,7 @@ class App:
         """*watch* sees each command after it was done (the demo's left-hand side)."""
         self._settings = settings
         self._pins = pins
-        self._clock: Clock = SystemClock() if clock is None else clock
+        self._clock = FlooredClock(SystemClock() if clock is None else clock)
         self._chance = chance
         self._watch = watch
         self._shutter = Shutter()
@@ -136,10 +139,12 @@ class App:
                 post=post,
                 presses=lambda: self._shutter.presses,
                 runtime_folder=Path(settings.status_socket).parent,
+                seal=_sealing(settings.hub),
             )
         )
         self._orders = Orders(settings.hub.order_key_file)
         remembered = {memory: self._spool.recall(memory) for memory in Memory}
+        clock.set_floor(floor_of(remembered[Memory.CLOCK]))
         self._agent = Agent(
             settings,
             About(version=__version__, boot=clock.boot),
@@ -263,6 +268,8 @@ class App:
                 self._cameras.start(press=command.press)
             case SetPeriod():
                 self._cameras.set_period(command.camera, command.period_s)
+            case LimitPictures():
+                self._cameras.limit(command)
             case Learn():
                 self._cameras.learn(command)
             case Keep():
@@ -275,6 +282,8 @@ class App:
                 self._spool.settle(command)
             case Purge():
                 self._spool.purge(command)
+            case CorrectTimes():
+                self._spool.correct(command)
             case Remember():
                 self._spool.remember(command.memory, command.value)
             case Connect():
@@ -295,6 +304,15 @@ class App:
                 _say(command)
             case Stop():
                 self._failed = command.failed
+
+
+def _sealing(hub: Hub) -> Callable[[bytes], bytes] | None:
+    if hub.recipient is None:
+        return None
+    # Imported here: 2 MB that a box without it never uses.
+    from edge_agent.seal import Sealer  # noqa: PLC0415
+
+    return Sealer(hub.recipient).seal
 
 
 def _say(command: Say) -> None:

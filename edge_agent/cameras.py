@@ -32,6 +32,7 @@ from edge_agent.capture.pipe import (
     Beat,
     CameraJob,
     Garbled,
+    NewLimit,
     NewPeriod,
     Order,
     Permit,
@@ -49,6 +50,7 @@ from edge_agent.core.messages import (
     Event,
     Learn,
     LessonEnded,
+    LimitPictures,
     PictureTaken,
 )
 from edge_agent.core.settings import Camera, SecretRef
@@ -121,6 +123,7 @@ class Cameras:
         self._cameras = {camera.id: _Camera(camera) for camera in cameras}
         self._groups: list[_Group] = []
         self._dying: list[_Worker] = []
+        self._max_bytes: int | None = None
         self._shutter = shutter
         self._forget = forget
         self._running = False
@@ -197,6 +200,14 @@ class Cameras:
         with self._lock:
             self._cameras[camera].period_s = period_s
             self._order(NewPeriod(camera=camera, period_s=period_s))
+        self._wake()
+
+    def limit(self, wanted: LimitPictures) -> None:
+        """Make every picture fit from now on, over stops and restarts too."""
+        with self._lock:
+            self._max_bytes = wanted.max_bytes
+            for camera in self._cameras:
+                self._order(NewLimit(camera=camera, max_bytes=wanted.max_bytes))
         self._wake()
 
     def learn(self, wanted: Learn) -> None:
@@ -321,6 +332,7 @@ class Cameras:
             username=wanted.username,
             password=password,
             period_s=camera.period_s,
+            max_bytes=self._max_bytes,
         )
 
     def _hear(self, worker: "_Worker") -> None:

@@ -17,6 +17,11 @@ COMMANDS: Final = {
     "status": ("edge_agent.status", "main", "show what the agent sees now"),
     "commission": ("edge_agent.commission", "main", "record what a camera is meant to show"),
     "audit": ("edge_agent.audit", "main", "prove what was open when, and give a notice its facts"),
+    "journal": (
+        "edge_agent.export",
+        "main",
+        "what waits on the box: stats, check, export to a stick",
+    ),
     "hub": ("edge_agent.receiver", "main", "a receiver for hub developers"),
     "demo": ("edge_agent.demo", "main", "a simulated street on this machine, nothing to set up"),
 }

@@ -2,7 +2,7 @@
 
 Promise: `now()` never jumps and counts suspend; `trusted()` is true only if the kernel says that its clock is synchronised.
 The only module that may ask the operating system for the time.
-Not its job: deciding what an untrusted time means (core), keeping a floor over restarts.
+Not its job: deciding what an untrusted time means (core), remembering the floor over restarts (spool).
 """
 
 import ctypes
@@ -66,3 +66,39 @@ class SystemClock:
         if state < 0:
             return self._timesync.exists()
         return state < _TIME_ERROR
+
+
+class FlooredClock:
+    """Another clock whose wall time, while nothing vouches for it, is never before what the box last knew.
+
+    A box without a battery starts in 1970, or at its image's date: below the floor its labels would lie by years for nothing.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._floor = (0.0, 0.0)  # wall time, and when in this boot it was set
+
+    def set_floor(self, wall_s: float) -> None:
+        """What was vouched for last, by this boot or one before (Unix time). Any thread."""
+        self._floor = (wall_s, self._clock.now())
+
+    @property
+    def boot(self) -> str:
+        """Name of this boot."""
+        return self._clock.boot
+
+    def now(self) -> float:
+        """Seconds since boot."""
+        return self._clock.now()
+
+    def wall(self) -> float:
+        """Unix time; from the floor on if nothing vouches for it."""
+        wall_s = self._clock.wall()
+        floor_s, since = self._floor
+        if wall_s >= floor_s or self._clock.trusted():
+            return wall_s
+        return floor_s + (self._clock.now() - since)
+
+    def trusted(self) -> bool:
+        """Whether a time source vouches for `wall()`."""
+        return self._clock.trusted()

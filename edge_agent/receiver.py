@@ -33,6 +33,8 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from edge_agent.clock import Clock, SystemClock
 from edge_agent.core import wire
 from edge_agent.core.messages import Json
+from edge_agent.seal import Opener, SealError
+from edge_agent.stick import Import, StickError, exports_in, picture_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -48,6 +50,7 @@ TAKE_S: Final = 0.2
 ROUND_S: Final = 0.5
 STOP_S: Final = 10.0
 WAITING_MESSAGES: Final = 500
+IMPORT_MESSAGES: Final = 64  # a transaction; pictures are among them
 ONCE_S: Final = 5.0
 WITHDRAW: Final = "privacy.withdraw"
 _LONGEST_S: Final = 1e12  # no boot lasts so long
@@ -137,6 +140,19 @@ class Ranges:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Imported:
+    """What an export brought. `missing`: of its epoch, below the highest seq that the hub has."""
+
+    box: str
+    epoch: str
+    new: int
+    duplicates: int
+    missing: int
+    simulated: bool
+    finished: bool  # the box had written all that was asked for
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CameraSummary:
     """The retained state of a camera, as it came."""
 
@@ -220,9 +236,14 @@ class Receiver:
         folder: Path,
         clock: Clock,
         tls: ssl.SSLContext | None = None,
+        opener: Opener | None = None,
         on_change: Callable[[Summary], None] | None = None,
     ) -> None:
-        """*folder* is made if it is not there; *on_change* is called from the receiver's thread and must not block."""
+        """*folder* is made if it is not there; *on_change* is called from the receiver's thread and must not block.
+
+        Without *opener* sealed pictures are kept as they came, as `.age` files.
+        """
+        self._opener = opener
         self._host = host
         self._port = port
         self._folder = folder
@@ -282,6 +303,50 @@ class Receiver:
             client.on_connect = client.on_disconnect = client.on_message = None
         if self._sql is not None and not self._thread.is_alive():
             self._sql.close()
+
+    def take_in(self, folder: Path) -> list[Imported]:
+        """In place of `start`: commit every export in *folder* as if it had come over the wire, as history; no broker is asked.
+
+        `StickError` if there is none; what is damaged in one is counted as a fault. OSError, `sqlite3.Error`: our own folder.
+        """
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._sql = _open(self._folder / "hub.sqlite")
+        self._recall(self._sql)
+        imported = [self._import(self._sql, path) for path in exports_in(folder)]
+        self._tell()
+        return imported
+
+    def _import(self, sql: sqlite3.Connection, folder: Path) -> Imported:
+        found = Import(folder)
+        try:
+            manifest = found.manifest
+            key, duplicates = (manifest.box, manifest.epoch), self._duplicates
+            known = self._boxes.setdefault(manifest.box, _Box(epoch=manifest.epoch))
+            known.simulated = known.simulated or manifest.simulated
+            before = known.records
+            came: list[_Came] = []
+            for one in found.messages():
+                came.append(_Came(one.topic, one.payload, one.properties))
+                if len(came) >= IMPORT_MESSAGES:
+                    self._commit(sql, came)
+                    came = []
+            self._commit(sql, came)
+            if manifest.oldest_seq is not None and manifest.oldest_seq > 1:
+                with sql:  # as a birth would tell
+                    self._gone(sql, key, [(1, manifest.oldest_seq - 1)])
+        finally:
+            found.close()
+        for why in found.faults:
+            self._fault(folder.name, why)
+        return Imported(
+            box=manifest.box,
+            epoch=manifest.epoch,
+            new=known.records - before,
+            duplicates=self._duplicates - duplicates,
+            missing=self._ranges.setdefault(key, Ranges()).missing(),
+            simulated=manifest.simulated,
+            finished=manifest.finished,
+        )
 
     def order(self, box: str, leaf: str, token: bytes) -> None:
         """Publish a signed order to *box* (its topic prefix): `policy` is retained, `command` is not."""
@@ -480,6 +545,11 @@ class Receiver:
         ).rowcount
         if not inserted:
             self._duplicates += 1
+            if path is not None and path.endswith(".jpg"):
+                # It may have come before anybody here knew the identity that opens it.
+                where = "box = ? AND epoch = ? AND seq = ? AND picture LIKE '%.age'"
+                sealed = f"UPDATE record SET picture = ? WHERE {where}"  # noqa: S608 - constants alone
+                sql.execute(sealed, (path, box, record.epoch, record.seq))
             return
         known.records += 1
         known.pictures += path is not None
@@ -504,14 +574,27 @@ class Receiver:
         if sql.execute(asked_back, moment).fetchone() is not None:
             return None
         # Each part has been checked (wire.address, wire.arrived_snapshot): letters, digits and '-', no dots, no slashes.
-        day, clock = record.time.split("T")
+        day, stem = picture_file(record.time, record.epoch, record.seq)
         relative = Path(
             "pictures",
             *(identity.kelurahan, identity.rw, identity.rt, identity.box, record.camera, day),
-            f"{clock[:8].replace(':', '')}-{record.epoch[:16]}-{record.seq}.jpg",
+            f"{stem}.jpg",
         )
-        _write_whole(self._folder / relative, record.jpeg)
+        picture = self._opened(record.jpeg)
+        if wire.is_sealed(picture):
+            relative = relative.with_suffix(".age")
+        _write_whole(self._folder / relative, picture)
         return str(relative)
+
+    def _opened(self, picture: bytes) -> bytes:
+        """The picture itself, if it can be had; sealed it is kept all the same: another identity may open it later."""
+        if self._opener is None or not wire.is_sealed(picture):
+            return picture
+        try:
+            return self._opener.open(picture)
+        except SealError as error:
+            self._fault("a sealed picture", str(error))
+            return picture
 
     def _withdraw(self, sql: sqlite3.Connection, box: str, record: wire.Arrived) -> None:
         """A press reached back: destroy what was taken then, whether it has come or not yet."""
@@ -734,15 +817,19 @@ def main(argv: list[str]) -> int:
     options = _options(argv)
     try:
         tls = _tls(options)
+        opener = Opener(options.identity) if options.identity is not None else None
         receiver = Receiver(
             host=options.host,
             port=options.port,
             folder=options.folder,
             clock=SystemClock(),
             tls=tls,
+            opener=opener,
         )
+        if options.import_from is not None:
+            return _import(receiver, options.import_from, as_json=options.json)
         receiver.start()
-    except (OSError, sqlite3.Error, ValueError) as error:
+    except (OSError, sqlite3.Error, ValueError, SealError, StickError) as error:
         print(f"edge-agent hub: {error}", file=sys.stderr)
         return 2
     try:
@@ -763,6 +850,45 @@ def main(argv: list[str]) -> int:
     return 0 if summary.complete else 1
 
 
+def _import(receiver: Receiver, folder: Path, *, as_json: bool) -> int:
+    """Take in what a technician brought on a stick, and say what came of it."""
+    try:
+        imported = receiver.take_in(folder)
+    finally:
+        receiver.stop()
+    summary = receiver.summary()
+    if as_json:
+        told: list[Json] = [
+            {
+                "box": one.box,
+                "epoch": one.epoch,
+                "new": one.new,
+                "duplicates": one.duplicates,
+                "missing": one.missing,
+                "simulated": one.simulated,
+                "finished": one.finished,
+            }
+            for one in imported
+        ]
+        body: dict[str, Json] = {
+            "imported": told,
+            "faults": summary.faults,
+            "last_fault": summary.last_fault,
+        }
+        print(json.dumps(body), flush=True)
+    else:
+        for one in imported:
+            simulated = " SIMULATED" if one.simulated else ""
+            rest = "" if one.finished else "; the box was not done writing"
+            print(
+                f"{one.box}{simulated}, epoch {one.epoch[:8]}: {one.new} new records, {one.duplicates} known already,"
+                f" {one.missing} missing{rest}"
+            )
+        if summary.faults:
+            print(f"! {summary.faults} could not be read, the last: {summary.last_fault}")
+    return 1 if summary.faults or any(one.missing for one in imported) else 0
+
+
 class _Options(argparse.Namespace):
     host: str
     port: int
@@ -770,7 +896,9 @@ class _Options(argparse.Namespace):
     ca: str | None
     cert: str | None
     key: str | None
+    identity: Path | None
     once: float | None
+    import_from: Path | None
     json: bool
 
 
@@ -794,12 +922,25 @@ def _options(argv: list[str]) -> _Options:
     parser.add_argument("--cert", metavar="PEM", help="client certificate of this receiver")
     parser.add_argument("--key", metavar="PEM", help="its private key")
     parser.add_argument(
+        "--identity",
+        type=Path,
+        metavar="FILE",
+        help="open sealed pictures with the age identity in FILE; without it they are kept as .age files",
+    )
+    parser.add_argument(
         "--once",
         type=float,
         nargs="?",
         const=ONCE_S,
         metavar="S",
         help=f"stop when nothing new came for S seconds (default: {ONCE_S:.0f}), and say what there is",
+    )
+    parser.add_argument(
+        "--import",
+        dest="import_from",
+        type=Path,
+        metavar="FOLDER",
+        help="take in what `edge-agent journal export` wrote there, instead of listening; stop the receiver of the same --folder first",
     )
     parser.add_argument("--json", action="store_true", help="JSON lines instead of a table")
     options = parser.parse_args(argv, namespace=_Options())

@@ -33,7 +33,8 @@ from edge_agent.core.settings import Journal
 from edge_agent.simulate import SimulatedClock
 from edge_agent.spool import Spool
 from edge_agent.spool.chain import Chain
-from edge_agent.spool.store import FILE
+from edge_agent.spool.files import FILE
+from edge_agent.spool.schema import PAGE
 from edge_agent.spool.values import Stamp
 from tests.support import build
 from tests.support.play import LIVE, PRESSED, Play
@@ -634,13 +635,13 @@ def test_pages_that_name_each_other_are_damage_and_not_walked_for_ever(box: Box)
             "SELECT rootpage FROM sqlite_schema WHERE name = 'audit'"
         ).fetchone()
     raw = bytearray((box.folder / FILE).read_bytes())
-    at = (root - 1) * 4_096
+    at = (root - 1) * PAGE
     assert raw[at] == 5, "an interior page"
     cells = 100  # all name the page itself: twelve levels deep, that is 10^24 pages
     raw[at + 3 : at + 5] = cells.to_bytes(2, "big")
     raw[at + 8 : at + 12] = root.to_bytes(4, "big")
-    raw[at + 12 : at + 12 + 2 * cells] = (3_000).to_bytes(2, "big") * cells
-    raw[at + 3_000 : at + 3_005] = root.to_bytes(4, "big") + b"\1"
+    raw[at + 12 : at + 12 + 2 * cells] = (900).to_bytes(2, "big") * cells
+    raw[at + 900 : at + 905] = root.to_bytes(4, "big") + b"\1"
     (box.folder / FILE).write_bytes(raw)
     assert f"page {root} of the audit table is damaged" in box.told(code=1)
 

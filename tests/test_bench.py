@@ -15,7 +15,7 @@ import pytest
 
 from edge_agent import vision
 from edge_agent.demo_pictures import ROOM, ROOM_INFRARED, STREETS
-from tests.bench import episodes, privacy, scenes
+from tests.bench import episodes, outage, privacy, scenes
 from tests.support import gallery, lens, room
 from tests.support.broker import needs_mosquitto, wait_for
 from tests.support.displacement import displacement
@@ -334,6 +334,41 @@ def test_rooms_under_own_text_are_made_where_a_set_has_masks(folder, tmp_path):
     assert inside is not None
     assert np.abs(composed[:110].astype(int) - street[:110]).mean() < 3.0
     assert np.abs(composed[130:].astype(int) - inside[130:]).mean() < 3.0
+
+
+def test_the_outage_command_fills_a_journal_and_judges_what_is_left(tmp_path):
+    said: list[str] = []
+    arguments = ["--days", "0.4", "--quota", "12000000", "--folder", str(tmp_path)]
+    assert outage.main(arguments, said.append) == 0
+    found = json.loads(said[-1])
+    assert list(found) == [
+        "kept_01",
+        "largest_gap_over_ideal",
+        "declared_equals_thinned",
+        "bytes_max",
+    ]
+    assert found["kept_01"][0] == found["kept_01"][1]
+    assert 1.0 <= found["largest_gap_over_ideal"] <= 2.0
+    assert found["declared_equals_thinned"] is True
+    assert 6_000_000 < found["bytes_max"] <= 12_000_000
+
+
+def test_the_outage_judge_sees_a_gap_and_a_minute_that_nobody_declared():
+    street, found = outage.Street(), outage.Found()
+    name = outage.CAMERAS[0]
+    street.pictures[name] = [("boot-0", 60.0 * n, 60.0 * n) for n in range(101)]
+    found.kept[name] = set(range(0, 101, 2))
+    found.declared[name] = {("boot-0", n) for n in range(1, 101, 2)}
+    judged = outage.judge(street, found, name)
+    assert judged.declared_right
+    assert judged.gap_over_ideal == pytest.approx(2 * 51 / 100)
+    found.kept[name] -= {50}
+    assert not outage.judge(street, found, name).declared_right
+    assert outage.judge(street, found, name).gap_over_ideal == pytest.approx(4 * 50 / 100)
+    found.declared[name] |= {("boot-0", 50), ("boot-1", 1)}
+    assert not outage.judge(street, found, name).declared_right, "one too many"
+    found.kept[name] -= {0, 2, 4, 6, 8}
+    assert outage.judge(street, found, name).longest_s == 600.0, "the beginning counts too"
 
 
 # ---- the privacy switch ----

@@ -21,7 +21,7 @@ import pytest
 from edge_agent import views, vision
 from edge_agent.cameras import Cameras
 from edge_agent.clock import SystemClock
-from edge_agent.core.messages import Cause, Learn, PictureTaken
+from edge_agent.core.messages import Cause, Learn, LimitPictures, PictureTaken
 from edge_agent.core.settings import Camera, CameraKind, SecretRef
 from edge_agent.device import Device
 from edge_agent.shutter import Shutter
@@ -228,6 +228,36 @@ def test_a_new_period_holds_at_once_and_over_a_restart(pictures: Path, watcher: 
         seen = len(watcher.events)
         cameras.start(press=0)
         watcher.wait(lambda: len(watcher.pictures("clip", after=seen)) >= 5, within_s=10)
+
+
+def test_what_the_hub_does_not_take_is_made_smaller_at_once_and_over_a_restart(
+    pictures: Path, watcher: Watcher
+) -> None:
+    with running(watcher, clip("clip", pictures, period_s=0.2)) as cameras:
+        watcher.wait(lambda: len(watcher.pictures("clip")) > 0, within_s=10)
+        whole = watcher.pictures("clip")[0]
+        assert whole.shrunk_from == 0
+        most = len(whole.jpeg) // 2
+        cameras.limit(LimitPictures(max_bytes=most))
+
+        def small(after: int = 0) -> bool:
+            return any(
+                picture.shrunk_from > most >= len(picture.jpeg)
+                for picture in watcher.pictures("clip", after=after)
+            )
+
+        watcher.wait(small, within_s=10)
+        cameras.stop()
+        seen = len(watcher.events)
+        cameras.start(press=0)
+        watcher.wait(lambda: small(seen), within_s=10)
+        assert all(picture.shrunk_from for picture in watcher.pictures("clip", after=seen))
+        cameras.limit(LimitPictures(max_bytes=None))
+        seen = len(watcher.events)
+        watcher.wait(
+            lambda: any(not p.shrunk_from for p in watcher.pictures("clip", after=seen)),
+            within_s=10,
+        )
 
 
 # ---- privacy ----

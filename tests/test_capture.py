@@ -74,6 +74,7 @@ SAID: Final = (
     CameraOpened(camera="gate", generation=3, codec="h265", width=1920, height=1080),
     PICTURE,
     dataclasses.replace(PICTURE, reading=dataclasses.replace(READING, unusable=Unusable.DARK)),
+    dataclasses.replace(PICTURE, shrunk_from=90_000),
     Beat(busy_s={"gate": 0.25}, threads={"gate": 140_000_000_000_000}),
     CameraLost(camera="gate", generation=3, cause=Cause.NO_ANSWER, detail="no answer in time"),
     LessonEnded(

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from edge_agent.clock import SystemClock
+from edge_agent.clock import FlooredClock, SystemClock
+from edge_agent.simulate import SimulatedClock
 
 
 def test_time_since_boot_does_not_go_backwards():
@@ -38,3 +39,21 @@ class Refusing:
 
 def test_whether_wall_time_is_trusted_is_always_answered():
     assert SystemClock().trusted() in {True, False}
+
+
+def test_below_the_floor_an_untrusted_clock_goes_on_from_it_and_a_trusted_one_is_believed():
+    inner = SimulatedClock(at=100.0, wall_s=7.0)
+    clock = FlooredClock(inner)
+    assert clock.wall() == 7.0
+    clock.set_floor(1_800_000_000.0)
+    inner.at += 30.0
+    inner.wall_s += 30.0
+    assert clock.wall() == 1_800_000_030.0
+    assert clock.now() == 130.0
+    inner.wall_s = 1_800_000_500.0
+    assert clock.wall() == 1_800_000_500.0
+    # A floor from a clock that once ran years ahead holds only until one is vouched for.
+    inner.wall_s, inner.is_trusted = 1_700_000_000.0, True
+    assert clock.wall() == 1_700_000_000.0
+    assert clock.trusted()
+    assert clock.boot == inner.boot

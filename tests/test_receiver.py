@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pyrage
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -46,6 +47,7 @@ from edge_agent.receiver import (
     to_json,
     withdrawal,
 )
+from edge_agent.seal import Opener, Sealer
 from edge_agent.shutter import Shutter
 from tests.support.broker import Mosquitto, iotcore, mosquitto, needs_mosquitto, wait_for
 from tests.support.outbox import Outbox
@@ -145,8 +147,10 @@ class Box:
 
 
 @contextmanager
-def receiver(port: int, folder: Path) -> Iterator[Receiver]:
-    with Receiver(host="127.0.0.1", port=port, folder=folder, clock=SystemClock()) as found:
+def receiver(port: int, folder: Path, opener: Opener | None = None) -> Iterator[Receiver]:
+    with Receiver(
+        host="127.0.0.1", port=port, folder=folder, clock=SystemClock(), opener=opener
+    ) as found:
         yield found
 
 
@@ -523,6 +527,33 @@ def test_the_command_names_what_is_wrong_with_its_options(
     (tmp_path / "file").write_text("")
     assert main(["--folder", str(tmp_path / "file")]) == 2
     assert "file" in capsys.readouterr().err
+
+
+@pytest.mark.broker
+@pytest.mark.enable_socket
+@pytest.mark.parametrize("knows", [True, False])
+def test_sealed_pictures_are_opened_with_the_identity_and_kept_sealed_without(
+    knows: bool, port: int, tmp_path: Path
+) -> None:
+    ours, theirs = (pyrage.x25519.Identity.generate() for _ in range(2))
+    file = tmp_path / "hub.age"
+    file.write_text(f"{ours}\n")
+    folder = tmp_path / "hub"
+    with receiver(port, folder, Opener(file) if knows else None) as hub, Box(port) as box:
+        for identity in (ours, theirs):
+            box.outbox.picture("gate", sealer=Sealer(str(identity.to_public())))
+        box.tell(box.outbox.committed())
+        box.open("gate")
+        box.until(box.settled, "two pictures")
+        assert hub.summary().boxes[0].pictures == 2
+        # What is sealed to somebody else is told, and kept all the same.
+        assert hub.summary().faults == knows
+    first, second = sorted((folder / "pictures").rglob("*.*"))
+    assert (first.suffix, second.suffix) == (".jpg" if knows else ".age", ".age")
+    assert wire.is_sealed(second.read_bytes())
+    assert wire.is_sealed(first.read_bytes()) is not knows
+    if knows:
+        assert first.read_bytes() == b"\xff\xd8" + b"p" * 2000
 
 
 @needs_mosquitto

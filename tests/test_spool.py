@@ -11,13 +11,12 @@ import sqlite3
 import stat
 import subprocess
 import tempfile
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
+import pyrage
 import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
@@ -32,12 +31,9 @@ from hypothesis.stateful import (
 
 from edge_agent.clock import SystemClock
 from edge_agent.core import wire
-from edge_agent.core.gate import Cause, Gate, Released
 from edge_agent.core.messages import (
     Committed,
-    Died,
-    Event,
-    Fetch,
+    CorrectTimes,
     Fetched,
     FindingKey,
     JournalTrouble,
@@ -49,15 +45,14 @@ from edge_agent.core.messages import (
     Rank,
     Record,
     Remembered,
-    Settle,
     Stored,
 )
-from edge_agent.core.settings import Identity, Journal
+from edge_agent.core.settings import Identity
+from edge_agent.seal import Sealer
 from edge_agent.simulate import Disk, Fault
 from edge_agent.spool import (
     Break,
     Entry,
-    Spool,
     State,
     Trail,
     UnreadableError,
@@ -65,197 +60,17 @@ from edge_agent.spool import (
     read_trail,
 )
 from edge_agent.spool.chain import Chain, Check, read_state
+from edge_agent.spool.files import FILE, connect
 from edge_agent.spool.owed import NOTE
 from edge_agent.spool.peek import Peek
-from edge_agent.spool.store import APPLICATION, FILE, QUERIES, Limits, Store, connect
+from edge_agent.spool.rescue import prepare
+from edge_agent.spool.room import Limits
+from edge_agent.spool.schema import APPLICATION, PAGE, PICTURES, QUERIES, key_of
+from edge_agent.spool.store import Store
 from edge_agent.spool.values import Row, Stamp, end_of_cover, merged
 from tests.support import powercut
 from tests.support.build import picture as taken
-
-ROOM = 50_000_000
-E = TypeVar("E")
-
-
-class HandClock:
-    """Runs as the real one does, and can be moved on by hand."""
-
-    def __init__(self, boot: str = "boot-1") -> None:
-        self._real = SystemClock()
-        self._start = self._real.now()
-        self._skipped = 0.0
-        self.step_s = 0.0  # how far each look at it moves it on
-        self.boot = boot
-        self.wall_at_boot = 1_800_000_000.0
-        self.is_trusted = True
-
-    def now(self) -> float:
-        self._skipped += self.step_s
-        return 1_000.0 + self._real.now() - self._start + self._skipped
-
-    def wall(self) -> float:
-        return self.wall_at_boot + self.now()
-
-    def trusted(self) -> bool:
-        return self.is_trusted
-
-    def skip(self, seconds: float) -> None:
-        self._skipped += seconds
-
-
-class Desk:
-    """A spool with everything that it posts, and short ways to ask it."""
-
-    def __init__(
-        self,
-        folder: Path,
-        *,
-        clock: HandClock | None = None,
-        disk: Disk | None = None,
-        runtime: Path | None = None,
-        **settings,
-    ) -> None:
-        self.folder = folder
-        self.clock = clock or HandClock()
-        self.disk = disk or Disk()
-        self.events: list[Event] = []
-        self.presses = 0
-        self._came = threading.Condition()
-        limits = {"quota_bytes": ROOM, "disk_floor_bytes": 0, **settings}
-        self.spool = Spool(
-            Journal(folder=str(folder), **limits),
-            clock=self.clock,
-            post=self._post,
-            presses=lambda: self.presses,
-            runtime_folder=runtime,
-            connector=self.disk.connect,
-        )
-
-    def __enter__(self) -> "Desk":
-        self.spool.__enter__()
-        self.wait(Committed)
-        return self
-
-    def __exit__(self, *_) -> None:
-        self.disk.go.set()
-        self.spool.close()
-        assert not [event for event in self.events if isinstance(event, Died)]
-
-    def _post(self, event: Event) -> None:
-        with self._came:
-            self.events.append(event)
-            self._came.notify_all()
-
-    def wait(
-        self, kind: type[E], where: Callable[[E], bool] = lambda _: True, *, since: int = 0
-    ) -> E:
-        """The first event of *kind* that was or will be posted, from the *since*-th on."""
-
-        def found() -> E | None:
-            events = self.events[since:]
-            return next((e for e in events if isinstance(e, kind) and where(e)), None)
-
-        with self._came:
-            event = self._came.wait_for(found, 15)
-            assert event, f"no {kind.__name__} came, only {self.events[since:]!r:.2000}"
-            return event
-
-    def last(self, kind: type[E]) -> E:
-        return next(e for e in reversed(self.events) if isinstance(e, kind))
-
-    def all(self, kind: type[E]) -> list[E]:
-        return [event for event in self.events if isinstance(event, kind)]
-
-    # -- putting --
-
-    def note(self, n: Json = 0, *, rank: Rank = Rank.STATE, kind: str = "test.note", **more):
-        return Record(kind=kind, rank=rank, at=self.clock.now(), data={"n": n}, **more)
-
-    def keep(self, *records: Record) -> None:
-        for record in records:
-            self.spool.keep(record)
-
-    def alarm(self) -> int:
-        """Keep an AUDIT record and wait until it, and all before it, is committed; returns the last seq."""
-        nonce = f"alarm {len(self.events)}"
-        self.spool.keep(self.note(nonce, rank=Rank.AUDIT, kind="test.alarm"))
-        while True:
-            since = len(self.events)
-            found = [s for s in self.read(audit=True) if s.kind == "test.alarm"]
-            if found and numbers(found)[-1] == nonce:
-                return self.last(Committed).last_seq
-            self.wait(Committed, since=since)
-
-    def settle(self, *ranges: tuple[int, int], epoch: str | None = None) -> None:
-        self.settled_at = len(self.events)
-        self.spool.settle(Settle(epoch=epoch or self.epoch, ranges=ranges))
-
-    def deleted(self, depth: int) -> None:
-        """Wait until so many records are left after the settling."""
-        self.clock.skip(6)
-        self.spool.fetch(self.question(limit=1))  # something to wake up for
-        self.wait(Committed, lambda event: event.depth == depth, since=self.settled_at)
-
-    # -- asking --
-
-    @property
-    def epoch(self) -> str:
-        return self.last(Committed).epoch
-
-    def question(self, **more) -> Fetch:
-        basis = {"lane": Lane.LIVE, "after": 0, "upto": None, "limit": 10**6, "limit_bytes": 10**9}
-        return Fetch(**{**basis, **more})
-
-    def ask(self, **more) -> Fetched:
-        question = self.question(**more)
-        self.spool.fetch(question)
-        return self.wait(Fetched, lambda event: event.fetch is question)
-
-    def read(self, **more) -> list[Stored]:
-        """Everything of one selection, page by page."""
-        out: list[Stored] = []
-        while True:
-            got = self.ask(**{**more, "after": out[-1].seq if out else more.get("after", 0)})
-            out += got.records
-            if got.end:
-                return out
-
-    def everything(self, cameras=("gate", "alley")) -> list[Stored]:
-        parts = [self.read(audit=True), self.read(), *(self.read(camera=name) for name in cameras)]
-        return sorted(itertools.chain(*parts), key=lambda stored: stored.seq)
-
-    def bytes_on_disk(self) -> int:
-        return sum(path.stat().st_size for path in self.folder.iterdir())
-
-
-def released(camera: str, at: float, jpeg: bytes) -> Released:
-    """A picture that went through a real gate."""
-    gate = Gate(camera, at=0)
-    gate.move(Cause.SIGNAL_BACK, at=at)
-    gate.move(Cause.PROVEN, at=at)
-    gate.offer(taken(camera=camera, taken_at=at, jpeg=jpeg), matches=True, wanted=True, at=at)
-    closing = taken(camera=camera, taken_at=at + 1)
-    out = gate.offer(closing, matches=True, wanted=True, at=at + 1)
-    assert out is not None
-    return out
-
-
-def jpeg(n: int, size: int = 20_000) -> bytes:
-    """No real picture, but as hard to compress as one, and easy to find again."""
-    return b"\xff\xd8" + random.Random(n).randbytes(size - 4) + b"\xff\xd9"
-
-
-def numbers(records: list[Stored]) -> list[object]:
-    return [json.loads(stored.data)["n"] for stored in records]
-
-
-def declared(records: list[Stored], kind: str = "journal.thinned") -> set[int]:
-    """Every seq that the tombstones among *records* name."""
-    gone: set[int] = set()
-    for stored in records:
-        if stored.kind == kind:
-            for low, high in json.loads(stored.data)["ranges"]:
-                gone |= set(range(low, high + 1))
-    return gone
+from tests.support.desk import Desk, HandClock, declared, jpeg, numbers, raw_of, released
 
 
 @pytest.fixture
@@ -488,24 +303,26 @@ def test_space_is_used_again_and_given_back(folder: Path):
         for turn in range(2):
             for n in range(400):
                 desk.spool.keep_picture(released("gate", 900.0 + n, jpeg(n, 60_000)))
+                desk.keep(desk.note("x" * 20_000))
                 if n % 50 == 49:
                     desk.alarm()
-            sizes.append((folder / FILE).stat().st_size)
+            sizes.append(desk.bytes_on_disk())
             desk.settle((1, desk.last(Committed).last_seq))
             desk.deleted(depth=0)
             assert desk.last(Committed).used_bytes < 12_000_000, turn
         desk.clock.skip(6)
         desk.ask()
-        desk.wait(Committed, lambda e: (folder / FILE).stat().st_size < sizes[0], since=0)
-    assert sizes[1] <= sizes[0] * 1.05
-    assert (folder / FILE).stat().st_size < 20_000_000 < sizes[0]
+        desk.wait(Committed, lambda e: (folder / FILE).stat().st_size < 8_000_000, since=0)
+        assert desk.bytes_on_disk() < 20_000_000 < sizes[0]
+        assert len(list((folder / "pictures").iterdir())) < 60, "few are kept to be used again"
+    assert sizes[1] <= sizes[0] * 1.1
 
 
 # ---- bounds ----
 
 
 def test_the_quota_holds_and_everything_that_went_is_declared(folder: Path):
-    quota = 8_000_000
+    quota = 10_000_000
     with Desk(folder, quota_bytes=quota) as desk:
         largest, upto = 0, 0
         for n in range(300):
@@ -560,7 +377,9 @@ def test_state_goes_at_the_very_end_and_the_audit_trail_never(folder: Path):
     states = [stored for stored in kept if stored.rank is Rank.STATE]
     assert len(states) < 700
     assert states == [] or numbers(states)[-1] == 699, "the oldest went first"
-    assert len(states) + len(declared(kept)) == 700
+    stones = [json.loads(s.data) for s in kept if s.kind == "journal.thinned"]
+    assert len(states) + sum(stone["count"] for stone in stones) == 700
+    assert len(stones) < 10, "what went side by side is told together"
     assert desk.all(JournalTrouble)[-1].key is FindingKey.JOURNAL_FULL
 
 
@@ -608,7 +427,7 @@ def test_a_purge_leaves_no_byte_of_the_pictures_meant_and_spares_the_others(fold
         purged = desk.wait(Purged)
         desk.alarm()
         kept = desk.everything()
-        found = raw(folder)
+        found = raw_of(folder)
     assert purged == Purged(seqs=tuple(range(12, 22)), cameras=("alley", "gate"))
     left = [stored.jpeg for stored in kept if stored.jpeg is not None]
     assert left == [jpeg(99), *(jpeg(n) for n in range(2, 10)), jpeg(51)]
@@ -635,7 +454,7 @@ def test_a_purge_wipes_although_there_is_much_free_space(folder: Path):
         desk.deleted(depth=4)
         desk.spool.purge(Purge(since_at=950.0, reason="privacy"))
         assert desk.wait(Purged).seqs == (upto + 1, upto + 2, upto + 3)
-        found = raw(folder)
+        found = raw_of(folder)
     for n in range(1, 4):
         for at in range(0, 19_000, 1_000):
             assert jpeg(n)[at : at + 40] not in found
@@ -664,11 +483,6 @@ def pieces(n: int, size: int = 20_000) -> list[bytes]:
     return [jpeg(n, size)[at : at + 40] for at in range(0, size - 1_000, 1_000)]
 
 
-def raw(folder: Path) -> bytes:
-    """All that lies in the journal's folder."""
-    return b"".join(path.read_bytes() for path in folder.iterdir())
-
-
 def test_a_purge_reaches_the_end_of_the_boots_before_it_and_no_further(folder: Path):
     for boot, start in (("boot-1", 5_000.0), ("boot-2", 200.0)):
         with Desk(folder, clock=HandClock(boot)) as desk:
@@ -684,7 +498,7 @@ def test_a_purge_reaches_the_end_of_the_boots_before_it_and_no_further(folder: P
         assert purged.earlier_boot == "boot-2"
         left = [stored.jpeg for stored in desk.read(camera="gate")]
         assert left == [jpeg(n) for n in (5_000, 5_001, 200, 201)]
-        found = raw(folder)
+        found = raw_of(folder)
         assert not [
             n for n in (1, 202, 203, 204, 5_002, 5_004) if any(p in found for p in pieces(n))
         ]
@@ -762,7 +576,7 @@ def test_what_a_press_overtook_is_never_written_although_the_core_is_busy(folder
         assert [stored.jpeg for stored in desk.read(camera="alley")] == [jpeg(4)]
         assert numbers(desk.read()) == ["stays"]
         assert declared(desk.everything()) == set()
-        assert not any(piece in raw(folder) for n in range(4) for piece in pieces(n))
+        assert not any(piece in raw_of(folder) for n in range(4) for piece in pieces(n))
         desk.spool.purge(Purge(since_at=940.0, reason="privacy"))
         desk.wait(Purged)
         stones = [s for s in desk.read(audit=True) if s.kind == "privacy.purged"]
@@ -773,6 +587,76 @@ def test_what_a_press_overtook_is_never_written_although_the_core_is_busy(folder
         desk.wait(Purged, lambda event: event.seqs == ())
         last = json.loads(desk.read(audit=True)[-1].data)
         assert last["unwritten"] == 0, "told once"
+
+
+def test_a_press_while_room_is_made_is_in_time_to_keep_a_picture_off_the_card(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    make_room = Store._make_room
+
+    def slowly(self: Store, rows: list[Row]) -> list[Row]:
+        kept = make_room(self, rows)
+        if any(row.rank is Rank.PICTURE for row in rows):
+            office.presses = 1
+        return kept
+
+    monkeypatch.setattr(Store, "_make_room", slowly)
+    with Desk(folder) as office:
+        office.spool.keep_picture(released("gate", 900.0, jpeg(0)))
+        office.alarm()
+        assert office.read(camera="gate") == []
+        assert not list((folder / "pictures").iterdir()), "a file was made for it"
+        office.spool.purge(Purge(since_at=0.0, reason="privacy"))
+        office.wait(Purged)
+        (stone,) = [s for s in office.read(audit=True) if s.kind == "privacy.purged"]
+        assert (json.loads(stone.data)["count"], json.loads(stone.data)["unwritten"]) == (1, 1)
+
+
+def test_files_of_a_transaction_that_was_thrown_back_hold_nothing_once_the_purge_is_answered(
+    folder: Path,
+):
+    with Desk(folder) as desk:
+        desk.spool.keep_picture(released("gate", 900.0, jpeg(0)))
+        desk.alarm()
+        with (folder / "pictures" / "1").open("rb") as settled:
+            desk.settle((1, 2))
+            desk.deleted(depth=0)
+            desk.disk.fail(
+                Fault.LOST, times=10**6
+            )  # the next picture takes file 1, then there is no disk
+            desk.spool.keep_picture(released("gate", 950.0, jpeg(1)))
+            desk.keep(desk.note("alarm", rank=Rank.AUDIT))
+            desk.wait(Committed, lambda event: not event.durable)
+            settled.seek(0)
+            assert settled.read(20_000) in (jpeg(1), bytes(20_000))
+            desk.spool.purge(Purge(since_at=0.0, reason="privacy"))
+            desk.wait(Purged)
+            desk.disk.times = 0
+            since = len(desk.events)
+            desk.clock.skip(31)
+            desk.ask()
+            desk.wait(Committed, lambda event: event.durable, since=since)
+            settled.seek(0)
+            left = settled.read()
+        assert set(left) == {0}, "unlinked, and not overwritten"
+        found = raw_of(folder)
+        assert not any(piece in found for n in (0, 1) for piece in pieces(n))
+
+
+def test_a_purge_overwrites_all_that_it_deletes_however_much_that_is(folder: Path):
+    with Desk(
+        folder, quota_bytes=20_000_000
+    ) as desk:  # keeps some 300 kB of files to be used again
+        for n in range(40):
+            desk.spool.keep_picture(released("gate", 900.0 + n, jpeg(n)))
+        desk.alarm()
+        held = [path.open("rb") for path in (folder / "pictures").iterdir()]
+        assert len(held) == 40
+        desk.spool.purge(Purge(since_at=0.0, reason="privacy"))
+        assert len(desk.wait(Purged).seqs) == 40
+        assert not [file for file in held if set(file.read()) != {0}]
+        for file in held:
+            file.close()
 
 
 @pytest.mark.parametrize("fault", [Fault.LOST, Fault.LANDED])
@@ -790,7 +674,7 @@ def test_a_press_between_a_failed_commit_and_the_next_try_voids_pictures_once(
         desk.wait(Purged)
         stone = next(s for s in desk.read(audit=True) if s.kind == "privacy.purged")
         assert json.loads(stone.data)["count"] == 1
-        assert not any(piece in raw(folder) for piece in pieces(0))
+        assert not any(piece in raw_of(folder) for piece in pieces(0))
 
 
 def test_a_purge_takes_everything_that_waits_in_memory_however_old(folder: Path):
@@ -895,7 +779,7 @@ class Purges:
     def must_hold(self) -> None:
         shown = {stored.jpeg for stored in self.desk.everything() if stored.jpeg is not None}
         assert shown == {jpeg(n, 6_000) for n in self.kept}
-        found = raw(self.folder)
+        found = raw_of(self.folder)
         for n in self.taken.keys() - self.kept.keys() - self.waiting.keys():
             assert not any(piece in found for piece in pieces(n, 6_000)), f"of picture {n}"
 
@@ -925,6 +809,27 @@ def test_whatever_is_pressed_and_purged_what_must_go_is_gone_and_the_rest_is_the
         assert check(str(street.folder)) == ()
 
 
+def test_labels_of_time_are_no_memory_that_anybody_is_answered_for(folder: Path):
+    with Desk(folder) as desk:
+        desk.clock.is_trusted = False
+        desk.keep(desk.note("early"))
+        desk.spool.correct(CorrectTimes(boot_wall_s=1_900_000_000.0))
+        desk.spool.remember(Memory.POLICY, b"kept")
+        desk.wait(Remembered)
+        desk.disk.fail(Fault.LOST, times=10**6)
+        desk.spool.correct(CorrectTimes(boot_wall_s=1_900_000_001.0))
+        desk.spool.remember(Memory.POLICY, b"kept in memory")
+        desk.wait(Remembered, lambda event: not event.durable)
+        desk.disk.times = 0
+        desk.clock.skip(31)
+        desk.ask()
+        told = desk.wait(Remembered, lambda event: event.durable and event.value != b"kept")
+        assert told.value == b"kept in memory"
+        assert {event.memory for event in desk.all(Remembered)} == {Memory.POLICY}
+        (early,) = desk.read()
+        assert early.wall_s == pytest.approx(1_900_000_001.0 + early.at)
+
+
 # ---- purges that are owed ----
 
 
@@ -942,7 +847,7 @@ def owing(folder: Path, *, runtime: Path | None, fault: Fault = Fault.LOST) -> N
         else:
             desk.spool._thread.join(10)
             assert not desk.spool._thread.is_alive()
-    assert any(piece in raw(folder) for piece in pieces(1)), "else there is nothing to forget"
+    assert any(piece in raw_of(folder) for piece in pieces(1)), "else there is nothing to forget"
 
 
 @pytest.fixture
@@ -954,7 +859,7 @@ def runtime(tmp_path: Path) -> Path:
 def nothing_is_left(folder: Path, desk: Desk, runtime: Path) -> None:
     assert desk.wait(Purged).seqs == (2,)
     assert [stored.jpeg for stored in desk.read(camera="gate")] == [jpeg(0)]
-    assert not any(piece in raw(folder) for piece in pieces(1))
+    assert not any(piece in raw_of(folder) for piece in pieces(1))
     assert not [path for place in (folder, runtime) for path in place.glob("*owed*")], (
         "a note stays"
     )
@@ -1052,7 +957,7 @@ def test_what_is_remembered_is_answered_once_it_is_on_the_disk(desk: Desk):
     desk.disk.go.set()
     answer = desk.wait(Remembered)
     assert answer == Remembered(memory=Memory.SWITCH, value=b"pressed", durable=True)
-    assert b"pressed" in raw(desk.folder)
+    assert b"pressed" in raw_of(desk.folder)
 
 
 def test_only_the_newest_value_is_answered(desk: Desk):
@@ -1110,9 +1015,12 @@ def test_a_missing_folder_is_made_and_closed_to_others(tmp_path: Path):
     folder = tmp_path / "a" / "b"
     with Desk(folder) as desk:
         desk.alarm()
-        modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()}
+        desk.spool.keep_picture(released("gate", 900.0, jpeg(0)))
+        desk.alarm()
+        modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.rglob("*")}
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    assert set(modes) == {FILE, f"{FILE}-wal"}
+    assert modes.pop("pictures") == 0o700
+    assert set(modes) == {FILE, f"{FILE}-wal", "1"}
     assert set(modes.values()) == {0o600}
 
 
@@ -1167,20 +1075,29 @@ def test_whatever_lies_in_its_place_is_moved_aside(folder: Path, put: Callable[[
 def test_what_can_be_read_of_a_damaged_store_is_saved(folder: Path):
     with Desk(folder) as desk:
         desk.spool.remember(Memory.POLICY, b"kept")
-        for n in range(400):
+        for n in range(2_000):
             desk.keep(desk.note(n, rank=Rank.AUDIT if n % 10 == 0 else Rank.STATE))
-            if n % 8 == 0:
+            if n % 40 == 0:
                 desk.spool.keep_picture(released("gate", 900.0 + n, jpeg(n, 30_000)))
+            if n % 500 == 499:
+                desk.alarm()
         desk.alarm()
         epoch, before = desk.epoch, desk.everything()
     rng = random.Random(7)
     with (folder / FILE).open("r+b") as file:
-        pages = (folder / FILE).stat().st_size // 4096
+        pages = (folder / FILE).stat().st_size // PAGE
         for page in rng.sample(range(20, pages), 12):
-            file.seek(page * 4096)
-            file.write(rng.randbytes(4096))
+            file.seek(page * PAGE)
+            file.write(rng.randbytes(PAGE))
         file.seek(0)
         file.write(b"no longer SQLite")  # nobody can overlook it
+    for n, path in enumerate(sorted((folder / "pictures").iterdir())):
+        if n % 10 == 0:
+            path.unlink()
+        elif n % 10 == 1:
+            os.truncate(path, 20_000)
+        elif n % 10 == 2:
+            path.write_bytes(path.read_bytes()[::-1])
     header = b"SQLite format 3\0"
     with Desk(folder) as desk:
         assert desk.epoch != epoch
@@ -1188,22 +1105,29 @@ def test_what_can_be_read_of_a_damaged_store_is_saved(folder: Path):
         aside = folder / f"{FILE}.damaged-1"
     with aside.open("r+b") as file:
         file.write(header)
-    for path in folder.iterdir():
-        if path != aside:
-            path.unlink()
+    for path in (folder / FILE, folder / f"{FILE}-wal"):
+        path.unlink(missing_ok=True)
+    (folder / "pictures").rmdir()
+    Path(f"{aside}-pictures").rename(folder / "pictures")
     aside.rename(folder / FILE)
     with sqlite3.connect(folder / FILE) as connection:
-        connection.execute("DROP INDEX record_by_shelf")  # whole, but for a part of it
+        connection.execute("DROP INDEX picture_by_time")  # whole, but for a part of it
         connection.execute("PRAGMA user_version = 99")
     connection.close()
     with Desk(folder) as desk:
         told = json.loads(desk.read(audit=True)[-1].data)
+        desk.everything()  # an altered picture is found when it is read, and declared then
         after = desk.everything()
         assert desk.spool.recall(Memory.POLICY) == b"kept"
         assert desk.epoch != epoch
     assert told["epoch"] == epoch
-    saved = [stored for stored in after if stored.kind != "journal.damaged"]
-    assert len(saved) == told["salvaged"] > len(before) * 0.6
+    saved = [
+        stored for stored in after if stored.kind not in ("journal.damaged", "journal.thinned")
+    ]
+    assert len(saved) + len(declared(after)) == told["salvaged"] > len(before) * 0.6
+    assert 3 <= len(declared(after)) <= 5, (
+        "altered pictures; missing and short ones are not brought over"
+    )
     originals = {(s.kind, s.camera, s.at, s.wall_s, s.data, s.jpeg) for s in before}
     assert {(s.kind, s.camera, s.at, s.wall_s, s.data, s.jpeg) for s in saved} <= originals
     records = [stored for stored in saved if stored.jpeg is None]
@@ -1219,18 +1143,26 @@ def test_what_was_moved_aside_goes_before_anything_that_is_still_of_use(folder: 
         desk.alarm()
     with sqlite3.connect(folder / FILE) as connection:
         connection.execute("PRAGMA user_version = 99")
+        connection.execute("DELETE FROM record WHERE key < ?", (key_of(PICTURES + 1, 41),))
     connection.close()
     with Desk(folder, quota_bytes=quota) as desk:
         desk.alarm()
-        assert len(desk.read(camera="gate")) == 80
+        assert len(desk.read(camera="gate")) == 40
         assert (folder / f"{FILE}.damaged-1").exists()
-        assert desk.bytes_on_disk() < desk.last(Committed).used_bytes * 1.2 < quota
-        for n in range(70):
+        desk.clock.skip(11)
+        looked = False
+        while (
+            not looked
+        ):  # in the background it is found out what lies aside and what has a name here too
+            desk.alarm()
+            looked = desk.bytes_on_disk() < desk.last(Committed).used_bytes * 1.2
+        assert desk.bytes_on_disk() > 80 * 60_000
+        for n in range(110):
             desk.spool.keep_picture(released("gate", 1_000.0 + n, jpeg(n, 60_000)))
             if n % 10 == 9:
                 desk.alarm()
         assert desk.bytes_on_disk() <= quota
-        assert not (folder / f"{FILE}.damaged-1").exists()
+        assert not list(folder.glob(f"{FILE}.damaged-*"))
         assert len(desk.read(camera="gate")) == 150
         assert declared(desk.everything()) == set()
 
@@ -1242,7 +1174,7 @@ def test_damage_met_on_the_way_is_met_with_a_new_store(folder: Path):
         epoch = desk.epoch
     size = (folder / FILE).stat().st_size
     with (folder / FILE).open("r+b") as file:
-        for at in range(30 * 4096, size, 4096):
+        for at in range(120 * PAGE, size, 4 * PAGE):
             file.seek(at)
             file.write(b"\x00" * 100)
     with Desk(folder) as desk:
@@ -1258,15 +1190,42 @@ def test_damage_met_on_the_way_is_met_with_a_new_store(folder: Path):
     )
 
 
+def test_the_epoch_of_a_store_made_anew_while_reading_is_told_before_records_of_it(folder: Path):
+    with Desk(folder) as desk:
+        desk.keep(*(desk.note("x" * 500) for _ in range(500)))
+        desk.alarm()
+        epoch = desk.epoch
+    with Desk(folder) as desk:
+        # The card goes bad under the open store, where nothing was read yet.
+        size = (folder / FILE).stat().st_size
+        with (folder / FILE).open("r+b") as file:
+            for at in range(60 * PAGE, size, PAGE):
+                file.seek(at)
+                file.write(b"\x00" * 100)
+        assert desk.epoch == epoch
+        since = len(desk.events)
+        desk.read()
+        told = desk.events[since:]
+        assert desk.epoch != epoch
+        news = [
+            event.epoch if isinstance(event, Committed) else event.records[0].epoch
+            for event in told
+            if isinstance(event, Committed) or (isinstance(event, Fetched) and event.records)
+        ]
+        assert news[0] == desk.epoch
+        first = next(place for place, event in enumerate(told) if isinstance(event, Committed))
+        assert not any(isinstance(event, Fetched) for event in told[:first])
+
+
 def test_a_flipped_bit_in_a_record_is_found_and_declared(folder: Path):
     with Desk(folder) as desk:
         for n in range(3):
             desk.spool.keep_picture(released("gate", 900.0 + n, jpeg(n)))
         desk.alarm()
-    raw = bytearray((folder / FILE).read_bytes())
-    at = raw.find(jpeg(1)[8_000:8_040])
-    raw[at] ^= 1
-    (folder / FILE).write_bytes(raw)
+    path = next(path for path in (folder / "pictures").iterdir() if jpeg(1) in path.read_bytes())
+    raw = bytearray(path.read_bytes())
+    raw[8_000] ^= 1
+    path.write_bytes(raw)
     assert check(str(folder)) == ("record 2: not as it was put in (checksum, name or picture)",)
     with Desk(folder) as desk:
         assert [stored.jpeg for stored in desk.read(camera="gate")] == [jpeg(0), jpeg(2)]
@@ -1295,12 +1254,19 @@ def test_check_names_what_is_wrong(folder: Path, tmp_path: Path):
         assert "locked" in check(str(folder))[0]
     assert check(str(folder)) == ()
     with sqlite3.connect(folder / FILE) as connection:
-        connection.execute("UPDATE record SET data = x'7b7d' WHERE seq = 2")
-        connection.execute("DELETE FROM record WHERE seq = 6")
+        connection.execute("UPDATE record SET data = x'7b7d' WHERE key = ?", (key_of(1, 2),))
+        connection.execute("DELETE FROM record WHERE key = ?", (key_of(PICTURES + 1, 6),))
         connection.execute("UPDATE store SET last_seq = 3")
     connection.close()
+    (folder / "pictures" / "somebody's").touch()
     faults = "\n".join(check(str(folder)))
-    for word in ("record 2: not as", "record 6: a picture without", "beyond the last seq", "6 rec"):
+    for word in (
+        "record 2: not as",
+        "pictures/1: a picture without its record",
+        "somebody's: a picture without",
+        "beyond the last seq",
+        "there are 0 records on shelf 17 with 0 bytes of files, the store says 1 with 20480",
+    ):
         assert word in faults
     foreign_text(folder / FILE)
     assert "NOTADB" in check(str(folder))[0]
@@ -1341,7 +1307,7 @@ def test_a_purge_whose_commit_failed_is_done_all_the_same(folder: Path, fault: F
         assert desk.wait(Purged) == Purged(seqs=(1,), cameras=("gate",))
         stones = [stored for stored in desk.read(audit=True) if stored.kind == "privacy.purged"]
         assert len(stones) == 1
-        found = raw(folder)
+        found = raw_of(folder)
         assert jpeg(0)[5_000:5_040] not in found
 
 
@@ -1406,7 +1372,7 @@ def test_a_purge_that_the_disk_refused_is_done_when_it_is_back(folder: Path):
         desk.ask()
         assert desk.wait(Purged, since=since) == Purged(seqs=(1,), cameras=("gate",))
         assert desk.read(camera="gate") == []
-        found = raw(folder)
+        found = raw_of(folder)
         assert jpeg(0)[5_000:5_040] not in found
 
 
@@ -2143,7 +2109,7 @@ def test_the_trail_is_read_beside_a_running_agent_and_nothing_is_changed(folder:
         desk.alarm()
 
         def disk() -> dict[str, tuple[int, int, bytes]]:
-            about = {path.name: path.stat() for path in folder.iterdir()}
+            about = {path.name: path.stat() for path in folder.iterdir() if path.is_file()}
             return {
                 name: (found.st_mtime_ns, found.st_mode, (folder / name).read_bytes())
                 for name, found in about.items()
@@ -2218,12 +2184,12 @@ def test_damaged_pages_are_named_and_cost_what_lay_on_them(folder: Path):
         desk.alarm()
     whole = (folder / FILE).read_bytes()
     noise = random.Random(4)
-    pages = len(whole) // 4096
+    pages = len(whole) // PAGE
     hit = 0
     for _ in range(60):
         page = noise.randrange(1, pages)
         raw = bytearray(whole)
-        raw[page * 4096 : page * 4096 + 64] = noise.randbytes(64)
+        raw[page * PAGE : page * PAGE + 64] = noise.randbytes(64)
         (folder / FILE).write_bytes(raw)
         found, trail = entries_of(folder)
         if len(found) < 200:
@@ -2253,15 +2219,23 @@ def test_no_bytes_whatever_make_the_reader_raise_or_hang(folder: Path, noise: in
 # ---- in passing ----
 
 
-def test_only_store_and_rescue_speak_to_sqlite():
-    """The pages say that one place knows the tables; keep it so."""
+def test_only_those_who_know_the_tables_speak_to_sqlite():
+    """The door, the queue, the chain and the reader of pages do without."""
     folder = Path(__file__).resolve().parent.parent / "edge_agent" / "spool"
     users = set()
     for path in folder.glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Import) and any(n.name == "sqlite3" for n in node.names):
                 users.add(path.name)
-    assert users == {"store.py", "rescue.py"}
+    assert not users & {
+        "journal.py",
+        "waiting.py",
+        "values.py",
+        "chain.py",
+        "peek.py",
+        "reading.py",
+    }
+    assert not users & {"pictures.py", "stones.py", "times.py"}
 
 
 def test_a_million_records_do_not_delay_the_start(tmp_path: Path):
@@ -2269,16 +2243,17 @@ def test_a_million_records_do_not_delay_the_start(tmp_path: Path):
     clock = SystemClock()
     stamp = Stamp(boot="b", at=1.0, wall_s=1.0, trusted=True)
     folder = tmp_path / "large"
-    folder.mkdir()
+    prepare(folder)
     limits = Limits(folder=folder, quota_bytes=10**9)
     store = Store(connect(str(folder / FILE)), limits, lambda: stamp)
     store.close()
     with sqlite3.connect(folder / FILE) as connection:
         connection.execute(
             "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100000)"
-            " INSERT INTO record SELECT i, 1, 'k', NULL, 1, 1.0, 1.0, 1, 0, 0, x'7b7d' FROM n"
+            " INSERT INTO record SELECT (1 << 48) + i, 'k', NULL, 1, 1.0, 1.0, 1, 0, 0, NULL, NULL, NULL,"
+            " x'7b7d' FROM n"
         )
-        connection.execute("UPDATE store SET last_seq = 100000, depth = 100000")
+        connection.execute("""UPDATE store SET last_seq = 100000, held = '{"1":[100000,0]}'""")
     connection.close()
     steps = 0
 
@@ -2297,3 +2272,53 @@ def test_a_million_records_do_not_delay_the_start(tmp_path: Path):
         "thousands of steps of SQLite's machine mean that something walks over them all"
     )
     store.close()
+
+
+# ---- labels of time, and sealing ----
+
+
+def test_what_was_stamped_before_the_clock_was_right_is_labelled_anew_also_after_a_restart(folder):
+    clock = HandClock()
+    clock.is_trusted, clock.wall_at_boot = False, 0.0
+    with Desk(folder, clock=clock) as desk:
+        desk.keep(desk.note(1))
+        desk.alarm()
+        (before,) = desk.read()
+        assert (before.trusted, before.wall_s < 10_000) == (False, True)
+        clock.is_trusted, clock.wall_at_boot = True, 1_800_000_000.0
+        desk.spool.correct(CorrectTimes(boot_wall_s=1_800_000_000.0))
+        desk.keep(desk.note(2))
+        desk.alarm()
+        first, second = desk.read()
+        assert first.trusted
+        assert first.wall_s == pytest.approx(1_800_000_000.0 + first.at)
+        assert second.wall_s == pytest.approx(1_800_000_000.0 + second.at, abs=0.1)
+    with Desk(folder, clock=HandClock("boot-2")) as desk:
+        again, _ = desk.read()
+        assert (again.wall_s, again.trusted) == (first.wall_s, True)
+
+
+@pytest.mark.parametrize("years", [-60, -10, 10])
+def test_no_jump_of_the_wall_clock_reorders_or_drops_anything(folder, years):
+    clock = HandClock()
+    with Desk(folder, clock=clock) as desk:
+        desk.keep(*(desk.note(n) for n in range(5)))
+        desk.alarm()
+        clock.wall_at_boot += years * 31_556_952.0
+        desk.keep(*(desk.note(n) for n in range(5, 10)))
+        desk.alarm()
+        assert numbers(desk.read()) == list(range(10))
+
+
+def test_a_sealed_picture_touches_the_card_sealed_alone(folder):
+    identity = pyrage.x25519.Identity.generate()
+    with Desk(folder, seal=Sealer(str(identity.to_public())).seal) as desk:
+        bare = jpeg(1)
+        desk.spool.keep_picture(released("gate", desk.clock.now(), bare))
+        desk.alarm()
+        (kept,) = desk.read(camera="gate")
+        assert kept.jpeg is not None
+        assert pyrage.decrypt(kept.jpeg, [identity]) == bare
+        for path in folder.rglob("*"):
+            if path.is_file():
+                assert bare[100:140] not in path.read_bytes()

@@ -12,13 +12,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, cast
 
+from edge_agent import asked_time
 from edge_agent.audit import notice
 from edge_agent.audit.story import End, Happening, Moment, Opening, Story, When
 from edge_agent.clock import Clock, SystemClock
@@ -33,8 +33,6 @@ EXIT_NOT_TOLD: Final = 2
 
 DEFAULT_CONFIG: Final = "/etc/edge-agent/box.toml"
 
-_AGO: Final = re.compile(r"(\d{1,6})\s*(s|min|m|h|d|w)(?:\s+ago)?", re.IGNORECASE)
-_SECONDS: Final = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _NUMBERS: Final = ("verdict", "score", "matches", "needed", "dx", "dy", "view")
 # `window_s`, `newest_s`: how far back the hub was asked to destroy, from the press or from the last picture that it has.
 _DETAILS: Final = (
@@ -146,14 +144,10 @@ def _asked(options: argparse.Namespace, now: float) -> _Asked:
 
 
 def _time(option: str, text: str, now: float) -> float:
-    ago = _AGO.fullmatch(text.strip())
-    if ago is not None:
-        return max(0.0, now - int(ago[1]) * _SECONDS[ago[2].lower()])
     try:
-        return datetime.fromisoformat(text.strip()).astimezone().timestamp()
-    except (ValueError, OverflowError):
-        msg = f"{option} {text!r}: write 2026-11-20, 2026-11-20T18:00, 90min, 2h or 3d"
-        raise _Refused(msg) from None
+        return asked_time.parse(option, text, now)
+    except ValueError as why:
+        raise _Refused(str(why)) from None
 
 
 class _Report:

@@ -25,6 +25,7 @@ from edge_agent.capture.pipe import (
     Assignment,
     Beat,
     CameraJob,
+    NewLimit,
     NewPeriod,
     Permit,
     Said,
@@ -127,6 +128,8 @@ class _Worker:
             match order:
                 case NewPeriod():
                     watch.pace.change(order.period_s)
+                case NewLimit():
+                    watch.max_bytes = order.max_bytes
                 case Permit():
                     watch.learner.permit(order)
         self._ended.put(0)

@@ -45,6 +45,7 @@ class CameraJob:
     username: str | None
     password: str | None = field(repr=False)
     period_s: float
+    max_bytes: int | None = None  # of a picture; None = as it comes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +66,14 @@ class NewPeriod:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NewLimit:
+    """Another later line: pictures of this camera may have so many bytes; None = any."""
+
+    camera: str
+    max_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Beat:
     """The worker lives. Per camera: seconds that its present step takes, and the thread that takes it."""
 
@@ -81,7 +90,7 @@ class Permit:
     number: int | None
 
 
-Order: TypeAlias = NewPeriod | Permit
+Order: TypeAlias = NewPeriod | NewLimit | Permit
 Said: TypeAlias = CameraOpened | CameraLost | PictureTaken | LessonEnded | Beat
 
 
@@ -114,10 +123,15 @@ def order_line(order: Order) -> bytes:
 def parse_order(line: bytes) -> Order:
     """The inverse; raises what it raises, as `parse_assignment` does."""
     plain = json.loads(line)
-    return NewPeriod(**plain) if plain.pop("order") == "period" else Permit(**plain)
+    return _KINDS[plain.pop("order")](**plain)
 
 
-_ORDERS: Final[Mapping[type, str]] = {NewPeriod: "period", Permit: "permit"}
+_KINDS: Final[Mapping[str, type[NewPeriod | NewLimit | Permit]]] = {
+    "period": NewPeriod,
+    "limit": NewLimit,
+    "permit": Permit,
+}
+_ORDERS: Final[Mapping[type, str]] = {kind: name for name, kind in _KINDS.items()}
 
 
 # ---- from the worker ----
@@ -188,6 +202,7 @@ _PICTURE_NUMBERS: Final = (
     "height",
     "gop_s",
     "bytes_per_s",
+    "shrunk_from",
 )
 
 
@@ -270,6 +285,7 @@ def _picture(body: "_Body", jpeg: bytes) -> PictureTaken:
             other_device=seen.text("other_device"),
         ),
         jpeg=jpeg,
+        shrunk_from=body.whole("shrunk_from"),
     )
 
 

@@ -18,6 +18,7 @@ from edge_agent import views, vision
 from edge_agent.capture.learner import Learner
 from edge_agent.capture.pipe import CameraJob, Said
 from edge_agent.capture.probe import Trouble
+from edge_agent.capture.shrink import fit
 from edge_agent.clock import Clock
 from edge_agent.core.messages import CameraLost, CameraOpened, Cause, PictureTaken, SceneReading
 from edge_agent.device import Device, difference, mac_of
@@ -227,6 +228,7 @@ class Watch:
         hosts: Hosts,
     ) -> None:
         self.pace = Pace(job.period_s, clock)
+        self.max_bytes = job.max_bytes  # any thread may change it
         self._job = job
         self._source = source
         self._view = _View(views_folder, job.id)
@@ -311,6 +313,8 @@ class Watch:
 
     def _taken(self, shot: Shot) -> None:
         reading = self._view.read(shot.grey)
+        limit = self.max_bytes
+        jpeg = shot.jpeg if limit is None else fit(shot.jpeg, limit)
         self._say(
             PictureTaken(
                 camera=self._job.id,
@@ -323,7 +327,8 @@ class Watch:
                 gop_s=shot.gop_s,
                 bytes_per_s=shot.bytes_per_s,
                 reading=reading,
-                jpeg=shot.jpeg,
+                jpeg=jpeg,
+                shrunk_from=0 if jpeg is shot.jpeg else len(shot.jpeg),
             )
         )
         ended = self.learner.saw(

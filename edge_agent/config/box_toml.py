@@ -169,6 +169,7 @@ def _hub(table: Table) -> Hub:
             or Settlement.WATERMARK.value
         ),
         order_key_file=_order_key(table),
+        recipient=_recipient(table),
     )
     table.close()
     return hub
@@ -225,6 +226,22 @@ def _order_key(table: Table) -> str | None:
         )
         or None
     )
+
+
+def _recipient(table: Table) -> str | None:
+    if not table.has("recipient"):
+        return None
+    # Imported here: 3 MB that a box without it never uses.
+    from edge_agent.seal import recipient_fault  # noqa: PLC0415
+
+    # Never repeated: a slip of the hand may have put the secret half here.
+    allowed, remedy = "the hub's public age recipient (age1...)", "ask the city for its line"
+    text = table.text("recipient", _ADDRESS, allowed=allowed, remedy=remedy, shown=False)
+    why = recipient_fault(text) if text else ""
+    if why:
+        table.fault("recipient", found="something else (not shown)", allowed=allowed, remedy=why)
+        return None
+    return text or None
 
 
 def _pem(table: Table, key: str, label: str, *, what: str) -> str:
@@ -568,11 +585,12 @@ def summary(path: str, settings: Settings) -> str:
     identity, hub = settings.identity, settings.hub
     security = "mutual TLS" if hub.tls else "plain TCP on this box only"
     orders = "obeys signed orders" if hub.order_key_file else "obeys no orders (no order_key_file)"
+    sealing = "pictures sealed" if hub.recipient else "pictures not sealed (no recipient)"
     return "\n".join(
         [
             f"{path}: sound",
             f"    box:     {identity.kelurahan}/{identity.rw}/{identity.rt}/{identity.box}",
-            f"    hub:     {hub.host}:{hub.port}, {security}, {orders}",
+            f"    hub:     {hub.host}:{hub.port}, {security}, {orders}, {sealing}",
             f"    cameras: {', '.join(f'{camera.id} ({camera.kind.value})' for camera in settings.cameras) or 'none'}",
             f"    runs:    {len(settings.runs)}, of these {_loops(settings)} with a supervised loop",
             f"    privacy: {privacy_line(settings.privacy)}",

@@ -16,6 +16,7 @@ from typing import Final
 
 from edge_agent.core import nights, order_words, wire, words
 from edge_agent.core.diagnosis import Diagnoses
+from edge_agent.core.fitting import Fitting
 from edge_agent.core.health import BOX_KEYS, Finding, Findings, LinkQuality, judge_box
 from edge_agent.core.lines import ALL_ZERO, Lines
 from edge_agent.core.messages import (
@@ -70,6 +71,7 @@ from edge_agent.core.settings import Settings
 from edge_agent.core.signs import Signs
 from edge_agent.core.switch_desk import PRIVACY_KEYS, Desk
 from edge_agent.core.uplink import Uplink
+from edge_agent.core.walltime import WallTime
 from edge_agent.core.watch import Watch
 from edge_agent.core.work_order import Order, WorkOrders
 
@@ -90,8 +92,6 @@ _LINE_KEYS: Final = {
 _PICTURE_GONE: Final = {Line.VIDEO: False, Line.NVR_ALARM: True}
 # Eight loops are read sixteen times a second; a cause has to last for two seconds anyway.
 DIAGNOSE_EVERY_S: Final = 0.5
-# A clock that nothing vouches for right after boot is usual; after ten minutes it is a finding.
-_CLOCK_GRACE_S: Final = 600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +122,6 @@ class Agent:
         remembered = remembered or {}
         self._settings = settings
         self._about = about
-        self._started_at = at
         who = settings.identity
         self._name = f"{who.kelurahan}/{who.rw}/{who.rt}/{who.box}"
         names = {camera.id: camera.name for camera in settings.cameras}
@@ -164,11 +163,11 @@ class Agent:
             simulated=settings.simulated,
             random=random,
         )
+        self._fitting = Fitting(remembered.get(Memory.PACKET))
         self._remembered_policy = remembered.get(Memory.POLICY)
         self._policy: wire.Policy | None = None
         self._suspended = False
-        self._clock = clock
-        self._clock_at = at
+        self._clock = WallTime(clock, boot=about.boot, at=at)
         self._journal: Committed | None = None
         self._box: BoxRead | None = None
         self._reported_at: float | None = None
@@ -197,7 +196,7 @@ class Agent:
         out.append(Say(level=Level.INFO, text=f"agent started version={self._about.version}"))
         if self._remembered_policy is not None:
             out += self._obey(self._remembered_policy, remembered=True, at=at)
-        out += self._uplink.start(at)
+        out += self._fitting.start() + self._uplink.start(at)
         return self._noting(out + self._after(at=at), at=at)
 
     def handle(self, event: Event, *, at: float) -> list[Command]:
@@ -245,7 +244,7 @@ class Agent:
             case LinkUp():
                 self._quality.up(at=at)
                 said: list[Command] = [Say(level=Level.INFO, text="hub connected")]
-                return said + self._uplink.on(event, at)
+                return said + self._fitting.up(event) + self._uplink.on(event, at)
             case LinkDown():
                 self._quality.down(at=at)
                 return self._uplink.on(event, at)
@@ -467,20 +466,15 @@ class Agent:
 
     def wall(self, *, at: float) -> float:
         """Unix time at *at*, as far as the last reading of the clock tells."""
-        return self._clock.wall_s + (at - self._clock_at)
+        return self._clock.wall(at=at)
 
     def _trusted_wall(self, *, at: float) -> float | None:
         return self.wall(at=at) if self._clock.trusted else None
 
     def _clock_read(self, event: ClockRead, *, at: float) -> list[Command]:
-        self._clock, self._clock_at = event, at
-        late = at - self._started_at > _CLOCK_GRACE_S
-        wanted = (
-            {}
-            if event.trusted or not late
-            else {FindingKey.CLOCK_UNTRUSTED: {"source": event.source}}
-        )
-        return self._set(wanted, frozenset({FindingKey.CLOCK_UNTRUSTED}), at=at)
+        out = self._clock.read(event, at=at)
+        wanted = self._clock.findings(at=at)
+        return out + self._set(wanted, frozenset({FindingKey.CLOCK_UNTRUSTED}), at=at)
 
     def _box_read(self, event: BoxRead, *, at: float) -> list[Command]:
         self._box = event

@@ -146,6 +146,7 @@ def _evidence(picture: PictureTaken, closing: SceneReading) -> dict[str, Json]:
         "width": picture.width,
         "height": picture.height,
         "age_s": round(picture.age_s, 2),
+        **({"shrunk_from": picture.shrunk_from} if picture.shrunk_from else {}),
     }
 
 

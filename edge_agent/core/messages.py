@@ -205,6 +205,9 @@ class PictureTaken:
     bytes_per_s: float
     reading: SceneReading
     jpeg: bytes = field(repr=False)
+    shrunk_from: int = (
+        0  # bytes it had as it came, if it was made smaller to fit; 0 = it is as it came
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -596,6 +599,13 @@ class SetPeriod:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LimitPictures:
+    """Make every picture fit into so many bytes from now on; None = as it comes."""
+
+    max_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Learn:
     """This camera may learn a light from connection `generation`, until told otherwise; `permit` None = it may not.
 
@@ -667,6 +677,13 @@ class Purge:
     since_at: float
     reason: str
     earlier_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CorrectTimes:
+    """The clock is vouched for now: this boot began at `boot_wall_s` (Unix time). What it stamped before is labelled by that."""
+
+    boot_wall_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -762,6 +779,10 @@ class Memory(Enum):
     NIGHTS = (
         "nights"  # each loop's first night after its commissioning, as core/nights.py writes them
     )
+    PACKET = (
+        "packet"  # the largest packet that the hub's broker takes, as core/fitting.py writes it
+    )
+    CLOCK = "clock"  # the newest wall time that was vouched for, as core/walltime.py writes it
     SWITCH = "switch"  # the privacy input: a momentary button's state, the last press; as core/privacy.py writes them
 
 
@@ -812,6 +833,7 @@ Command: TypeAlias = (
     StartCameras
     | StopCameras
     | SetPeriod
+    | LimitPictures
     | Learn
     | OpenShutter
     | Keep
@@ -819,6 +841,7 @@ Command: TypeAlias = (
     | Fetch
     | Settle
     | Purge
+    | CorrectTimes
     | Connect
     | Disconnect
     | Send

@@ -68,6 +68,9 @@ class Hub:
     order_key_file: str | None = (
         None  # the hub's public Ed25519 key (PEM); None = no order is obeyed
     )
+    recipient: str | None = (
+        None  # the hub's age recipient; None = pictures are kept and sent unsealed
+    )
 
 
 class CameraKind(Enum):

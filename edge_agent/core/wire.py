@@ -25,6 +25,9 @@ ROOT: Final = "cctv/v1"
 TYPE_PREFIX: Final = "cctv.v1."
 BATCH_CONTENT: Final = "application/cloudevents-batch+json"
 PICTURE_CONTENT: Final = "image/jpeg"
+SEALED_CONTENT: Final = "application/age-encryption"
+# The first line of every age file; no JPEG begins so. The payload itself says what it is, wherever it was kept meanwhile.
+_SEALED: Final = b"age-encryption.org/v1\n"
 JSON_CONTENT: Final = "application/json"
 
 # A hub's word fits into a fraction of this; a stranger's may not cost memory.
@@ -302,7 +305,7 @@ def snapshot(identity: Identity, lane: str, stored: Stored) -> Message:
     return Message(
         topic=topic(identity, f"snapshot/{lane}/{camera}"),
         payload=stored.jpeg or b"",
-        content_type=PICTURE_CONTENT,
+        content_type=SEALED_CONTENT if is_sealed(stored.jpeg or b"") else PICTURE_CONTENT,
         properties=tuple(properties.items()),
         picture_of=camera,
     )
@@ -312,6 +315,11 @@ def reply(identity: Identity, *, correlation: bytes | None, number: int, result:
     """The outcome of order *number*; goes to the box's own `reply` topic only, whatever the hub asked for."""
     body: dict[str, Json] = {"v": 1, "number": number, "result": result}
     return Message(topic=topic(identity, "reply"), payload=_dump(body), response_to=correlation)
+
+
+def is_sealed(picture: bytes) -> bool:
+    """Whether a picture's bytes are an age file, sealed to the hub's key."""
+    return picture.startswith(_SEALED)
 
 
 def size(message: Message) -> int:
@@ -578,11 +586,14 @@ def arrived_snapshot(
 
 
 def accounted_for(record: Arrived) -> tuple[tuple[int, int], ...]:
-    """Which seqs a tombstone declares as gone for good (inclusive); empty for every other record, or a broken one."""
+    """Which seqs of its epoch a tombstone declares as gone for good (inclusive); empty for every other record, or a broken one.
+
+    A tombstone that moved, with all that the box held, to a journal made anew still speaks of the seqs of the one before.
+    """
     if record.kind not in TOMBSTONES:
         return ()
     body = _load(record.data.encode(), "data", MAX_BATCH_BYTES)
-    if not isinstance(body, dict):
+    if not isinstance(body, dict) or body.get("epoch") not in (None, record.epoch):
         return ()
     ranges = _ranges(body.get("ranges"), record.seq, limit=None)
     return () if isinstance(ranges, Fault) else ranges

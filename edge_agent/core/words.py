@@ -385,10 +385,10 @@ WORDS: Final[Mapping[FindingKey, Sentence]] = {
         "Ask the city to grant the topic prefix of this box.",
     ),
     FindingKey.HUB_TOO_LARGE: Sentence(
-        "Sebuah kiriman terlalu besar untuk pusat kota{why}. Kiriman itu disimpan, yang lain berjalan terus. "
-        "Minta kota menaikkan batas ukuran, atau turunkan resolusi kamera.",
-        "Something is too large for the hub{why}. It is kept, everything else goes on. "
-        "Ask the city to raise the packet size, or lower the camera's resolution.",
+        "Sebuah kiriman terlalu besar untuk pusat kota{why}. Kiriman itu disimpan, yang lain berjalan terus; "
+        "gambar baru dibuat lebih kecil. Minta kota menaikkan batas ukuran.",
+        "Something is too large for the hub{why}. It is kept, everything else goes on; new pictures are made smaller. "
+        "Ask the city to raise the packet size.",
     ),
     FindingKey.HUB_NOBODY_LISTENS: Sentence(
         "Pusat kota menerima, tetapi tidak ada yang membaca{why}. Semua disimpan di kotak dan dikirim lagi nanti. "

@@ -8,30 +8,38 @@ Promises (docs/design/journal.md has each with its checker and its test):
 - What decides what was visible is kept on as an audit trail when the hub has the record, chained by hash.
 - No caller waits for the disk. It always starts: with a damaged store moved aside, or in memory until the disk is mended.
 - Pictures come in as `Released` only; none is written that a press of the switch overtook; a purge reaches the queue, the store,
-  its log and what was moved aside, and is not forgotten because the agent was killed or the disk refused it.
+  files given up and what was moved aside, and is not forgotten because the agent was killed or the disk refused it.
 Not its job: what to send when (core/uplink.py), words for findings, sealing, topics.
 
-`journal.py` is the door and the writer thread; `waiting.py` what waits for it; `store.py` one SQLite database;
-`rescue.py` files, damaged ones above all; `owed.py` purges still to be done; `values.py` rows, gaps and tombstones; `chain.py` the audit chain; `peek.py` pages read
-without SQLite; `reading.py` the read-only door.
+`journal.py` is the door and the writer thread; `waiting.py` what waits for it; `store.py` one SQLite database and the pictures
+beside it; `schema.py` its tables; `shelves.py` reading records; `pictures.py` a file each; `room.py` how much may be taken;
+`patrol.py` looking after all of it; `files.py` names and errors; `rescue.py` damaged stores; `owed.py` purges still to be done;
+`values.py` rows, gaps and tombstones; `chain.py` the audit chain; `times.py` labels of time put right; `peek.py` pages read without
+SQLite; `reading.py` and `holdings.py` the read-only doors to trail and records.
 """
 
 from edge_agent.spool.chain import Break, Entry, Place, State, Tally, past_of
+from edge_agent.spool.holdings import Found, Holdings, ReplacedError, Shelf
 from edge_agent.spool.journal import Spool
+from edge_agent.spool.patrol import check
 from edge_agent.spool.peek import UnreadableError
-from edge_agent.spool.reading import Trail, read_trail
-from edge_agent.spool.store import check
+from edge_agent.spool.reading import Trail, check_beside, read_trail
 
 __all__ = [
     "Break",
     "Entry",
+    "Found",
+    "Holdings",
     "Place",
+    "ReplacedError",
+    "Shelf",
     "Spool",
     "State",
     "Tally",
     "Trail",
     "UnreadableError",
     "check",
+    "check_beside",
     "past_of",
     "read_trail",
 ]

@@ -12,11 +12,13 @@ import math
 import threading
 from collections import deque
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self, TypeVar, cast
 
 from edge_agent.core.gate import Released
 from edge_agent.core.messages import (
+    CorrectTimes,
     Died,
     Event,
     Fetch,
@@ -32,22 +34,17 @@ from edge_agent.core.messages import (
     Settle,
 )
 from edge_agent.spool.chain import Past
+from edge_agent.spool.files import FILE, TROUBLE, Connector, DamagedError, connect, why
 from edge_agent.spool.owed import Notes, Owed
 from edge_agent.spool.rescue import Salvage, adopt_trail, is_damage, move_aside, prepare
-from edge_agent.spool.store import (
-    FILE,
-    TROUBLE,
-    Connector,
-    DamagedError,
-    Limits,
-    Store,
-    connect,
-    why,
-)
+from edge_agent.spool.room import Limits
+from edge_agent.spool.store import SETTLE_RECORDS, Store
+from edge_agent.spool.times import FACT, Times
 from edge_agent.spool.values import Range, Row, Stamp, dump, merged, thinned
 from edge_agent.spool.waiting import (
     BATCH_BYTES,
     BATCH_RECORDS,
+    CUT_RECORDS,
     IDLE_S,
     QUEUE_RECORDS,
     Batch,
@@ -75,7 +72,12 @@ RETOLD_S: Final = 600.0  # a disk that stumbles again and again is told of once 
 OPEN_S: Final = 10.0  # the agent starts after this, whatever the disk does
 SALVAGE_S: Final = 8.0
 SALVAGE_TRAIL_S: Final = 4.0  # of these, at the most
+SALVAGE_RECORDS: Final = 5_000  # a transaction: nobody waits for less than all of it
 CLOSE_S: Final = 5.0
+# Looking at all that lies here, once after each opening: a step of a few milliseconds, then a pause, so that it takes minutes and a
+# few percent of one core.
+LOOK_AFTER_S: Final = 10.0
+LOOK_PAUSE_S: Final = 0.05
 
 _T = TypeVar("_T")
 
@@ -97,7 +99,10 @@ class Spool:
         presses: Callable[[], int],
         runtime_folder: Path | None = None,
         connector: Connector = connect,
+        seal: Callable[[bytes], bytes] | None = None,
     ) -> None:
+        """*seal* makes of a picture what may touch the card; None = the picture itself."""
+        self._seal = seal
         self._settings = settings
         self._clock = clock
         self._post = post
@@ -118,7 +123,9 @@ class Spool:
         self._unkept: set[str] = set()  # facts that were told to be in memory alone
         self._said = JournalTrouble(key=None, detail="")
         self._damage = ""  # a store was damaged in this run
+        self._rest: Salvage | None = None  # of a damaged store, not yet brought over
         self._retry_at = math.inf
+        self._look_at = math.inf
         self._reported_at = -math.inf
         self._retold_at = -math.inf
 
@@ -163,7 +170,7 @@ class Spool:
                 stamp=self._stamp(picture.taken_at),
                 data=dump({"generation": picture.generation, **picture.data()}),
                 camera=picture.camera,
-                jpeg=picture.jpeg,
+                jpeg=picture.jpeg if self._seal is None else self._seal(picture.jpeg),
                 press=press,
             )
         )
@@ -182,11 +189,20 @@ class Spool:
         self._notes.owe(owed)
         self._queue.purge(owed)
 
+    def correct(self, command: CorrectTimes) -> None:
+        """What this boot stamped while nothing vouched for its clock is labelled anew from now on, whenever it is fetched."""
+        with self._facts_lock:
+            times = Times.load(self._facts.get(FACT))
+        self._keep_fact(FACT, times.knowing(self._clock.boot, command.boot_wall_s).dump())
+
     def remember(self, memory: Memory, value: bytes) -> None:
         """Keep *value* over restarts, in place of what was kept there before; answered by `Remembered` for the newest."""
+        self._keep_fact(memory.value, value)
+
+    def _keep_fact(self, key: str, value: bytes) -> None:
         with self._facts_lock:
-            self._facts[memory.value] = value
-        self._queue.fact(memory.value, value)
+            self._facts[key] = value
+        self._queue.fact(key, value)
 
     def recall(self, memory: Memory) -> bytes | None:
         """What was last remembered there; None also if the store could not be opened when the spool was entered."""
@@ -207,13 +223,15 @@ class Spool:
         self._queue.put(row)
 
     def _stamp(self, at: float | None = None) -> Stamp:
+        # Asked first: a clock that is set in between must not vouch for a label from before that.
+        trusted = self._clock.trusted()
         now = self._clock.now()
         when = now if at is None else at
         return Stamp(
             boot=self._clock.boot,
             at=when,
             wall_s=self._clock.wall() - (now - when),
-            trusted=self._clock.trusted(),
+            trusted=trusted,
         )
 
     # -- the writer thread --
@@ -232,6 +250,7 @@ class Spool:
             self._post(Died(part="journal", detail=f"{type(error).__name__}: {why(error)}"))
         finally:
             self._opened.set()
+            self._drop_rest()
             if self._store is not None:
                 self._store.close()
 
@@ -253,7 +272,9 @@ class Spool:
 
     def _turn(self) -> bool:
         """Do one thing; False at the end."""
-        wake_at = min(self._clock.now() + IDLE_S, self._retry_at)
+        wake_at = min(self._clock.now() + IDLE_S, self._retry_at, self._look_at)
+        if self._rest is not None:
+            wake_at = -math.inf
         owing_at = self._owing_at if self._owed else math.inf
         job = self._queue.take(owing_at=owing_at, wake_at=wake_at)
         match job:
@@ -278,18 +299,27 @@ class Spool:
         self._note_settles()
         epoch, owed = self._open.epoch, self._owed
         late = [
-            thinned(gap, self._stamp(), rank=rank, camera=camera, reason="slow_disk")
+            thinned(gap, self._stamp(), epoch=None, rank=rank, camera=camera, reason="slow_disk")
             for (rank, camera), gap in batch.shed.items()
         ]
+        # Deleted along with what is written, most of it costs no page of its own; an alarm does not wait for that.
+        empty = not late and not batch.rows
+        due = empty or (not batch.urgent and self._clock.now() >= self._owing_at)
         void: list[Row] = []
 
         def work(store: Store) -> list[Range]:
-            nonlocal void
-            presses = self._presses()  # at the last moment: nothing new is written after a press
-            void = [row for row in batch.rows if _overtaken(row, presses)]
-            rows = [*late, *(row for row in batch.rows if not _overtaken(row, presses))]
+            void.clear()
+
+            def overtaken(row: Row) -> bool:
+                gone = _overtaken(row, self._presses())
+                if gone:
+                    void.append(row)
+                return gone
+
+            # Asked before room is made for it, and again by the store right before its picture's file is written.
+            rows = [*late, *(row for row in batch.rows if not overtaken(row))]
             settled = owed if store.epoch == epoch else []
-            return store.write(rows, facts=batch.facts, settled=settled)
+            return store.write(rows, facts=batch.facts, settled=settled, due=due, void=overtaken)
 
         left = self._do(work)
         self._void.extend(map(without_picture, void))
@@ -309,13 +339,18 @@ class Spool:
         return [
             Remembered(memory=Memory(key), value=value, durable=durable)
             for key, value in newest.items()
+            if key != FACT  # the journal's own
         ]
 
     def _note_settles(self) -> None:
-        store = self._open
         settles, due_at = self._queue.take_settles()
+        if not settles:
+            return
+        # A hub's watermark begins at 1; what is gone already is not to be counted as much to do.
+        first = self._do(lambda store: store.first_seq())
+        store = self._open
         ranges = [
-            (max(0, low), min(high, store.last_seq))
+            (max(first, low), min(high, store.last_seq))
             for settle in settles
             if settle.epoch == store.epoch
             for low, high in settle.ranges
@@ -323,6 +358,8 @@ class Spool:
         if ranges:
             self._owing_at = min(self._owing_at, due_at) if self._owed else due_at
             self._owed = merged([*self._owed, *ranges])
+            if sum(high - low + 1 for low, high in self._owed) >= SETTLE_RECORDS:
+                self._owing_at = -math.inf  # a lot as large as one step takes
 
     def _answer(self, fetch: Fetch) -> None:
         self._note_settles()
@@ -331,7 +368,13 @@ class Spool:
         def spent() -> bool:
             return self._clock.now() >= until
 
-        self._post(self._do(lambda store: store.fetch(fetch, self._owed, spent)))
+        epoch = self._open.epoch
+        found = self._do(lambda store: store.fetch(fetch, self._owed, spent))
+        if self._open.epoch != epoch:
+            self._report(force=True)  # first the epoch, then seqs of it
+        with self._facts_lock:
+            times = Times.load(self._facts.get(FACT))
+        self._post(replace(found, records=tuple(map(times.corrected, found.records))))
 
     def _purge(self, job: PurgeJob) -> None:
         owed = job.owed
@@ -351,8 +394,14 @@ class Spool:
         if self._clock.now() >= self._retry_at:
             self._mend()
             return
+        if self._rest is not None:
+            self._bring_more(self._rest)
+            return
         while self._do(lambda store: store.tidy()) and not self._queue.busy():
             self._report(force=False)
+        if self._clock.now() >= self._look_at:
+            more = self._do(lambda store: store.look_around())
+            self._look_at = self._clock.now() + LOOK_PAUSE_S if more else math.inf
         self._say_full()
 
     def _report(self, *, force: bool) -> None:
@@ -367,12 +416,13 @@ class Spool:
         """Do *work* on the store; if that fails, on the store opened afresh; if that fails too, in memory."""
         try:
             return work(self._open)
-        except TROUBLE as error:
+        except (DamagedError, *TROUBLE) as error:
             if not self._open.durable:
                 raise  # memory has no bad sectors: a fault of ours
             return self._recover(work, self._open, error)
 
     def _recover(self, work: Callable[[Store], _T], broken: Store, error: Exception) -> _T:
+        error.with_traceback(None)  # its frames may hold cursors, and these the old file, locked
         broken.close()
         try:
             fresh = self._open_disk(why(error) if is_damage(error) else None)
@@ -420,7 +470,13 @@ class Spool:
         if store is None:
             store = self._replace(folder, damage or self._damage)
         with self._facts_lock:
-            self._facts = {**store.facts, **self._facts}
+            facts = {**store.facts, **self._facts}
+            if FACT in facts:
+                # What was learnt without this store goes beside what it knows of earlier boots.
+                known = Times.load(store.facts.get(FACT))
+                facts[FACT] = known.joined(Times.load(self._facts.get(FACT))).dump()
+            self._facts = facts
+        self._look_at = self._clock.now() + LOOK_AFTER_S
         return store
 
     def _try_file(self, folder: Path) -> Store | None:
@@ -442,11 +498,13 @@ class Spool:
             floor_bytes=self._settings.disk_floor_bytes,
         )
         try:
-            return Store(connection, limits, self._stamp)
+            store = Store(connection, limits, self._stamp)
         except BaseException:
             with suppress(*TROUBLE):
                 connection.close()
             raise
+        store.pulse = self._queue.pulse
+        return store
 
     def _replace(self, folder: Path, damage: str) -> Store:
         """Move the damaged store aside, begin a new one, bring over what can be read in time."""
@@ -467,46 +525,54 @@ class Spool:
         return store
 
     def _salvage(self, aside: Path, store: Store) -> dict[str, Json]:
-        deadline = self._clock.now() + SALVAGE_S
-
-        def spent() -> bool:
-            return self._clock.now() >= deadline
-
-        told: dict[str, Json] = {
-            "aside": aside.name,
-            "salvaged": 0,
-            "lost": 0,
-            "trail": 0,
-            "complete": False,
-        }
+        """Bring over what can be read in time; what is left comes when nothing else is to be done."""
+        self._drop_rest()
         if not aside.is_file() or aside.is_symlink():
-            return told
+            told: dict[str, Json] = {"aside": aside.name, "salvaged": 0, "lost": 0}
+            return {**told, "trail": 0, "complete": False}
+        deadline = self._clock.now() + SALVAGE_S
         half = deadline - SALVAGE_S + SALVAGE_TRAIL_S
-        told["trail"] = adopt_trail(aside, store, lambda: self._clock.now() >= half)
-        saved, size = 0, 0
-        rows: list[Row] = []
-        with Salvage(aside, self._connector, spent) as old:
-            store.write((), facts=old.facts)
-            store.facts |= old.facts
-            for row in old.rows():
-                rows.append(row)
-                size += row.size
-                if len(rows) >= BATCH_RECORDS or size >= BATCH_BYTES:
-                    store.write(rows, moved=True)
-                    saved, size, rows = saved + len(rows), 0, []
-            store.write(rows, moved=True)
-            found: dict[str, Json] = {"epoch": old.epoch, "last_seq": old.last_seq}
-            saved += len(rows)
-            return {
-                **told,
-                **found,
-                "salvaged": saved,
-                "lost": old.lost,
-                "complete": not spent(),
-            }
+        trail = adopt_trail(aside, store, lambda: self._clock.now() >= half)
+        old = Salvage(aside, self._connector)
+        more = True
+        try:
+            store.inherit(old.facts, old.boots)
+            while more and self._clock.now() < deadline:
+                rows = old.lot(SALVAGE_RECORDS, BATCH_BYTES)
+                store.write(rows, moved=True)
+                more = bool(rows)
+        finally:
+            if more:
+                self._rest = old
+            else:
+                old.close()
+        return {**old.told(), "trail": trail, "complete": not more}
+
+    def _bring_more(self, rest: Salvage) -> None:
+        """A little more of what the damaged store held."""
+        rows = rest.lot(CUT_RECORDS, BATCH_BYTES)
+
+        def work(store: Store) -> list[Range]:
+            # Memory takes over no files: should the disk fail just now, these pictures stay aside, as does the rest.
+            return store.write(
+                [row for row in rows if store.durable or row.held is None], moved=True
+            )
+
+        if rows:
+            self._do(work)
+            self._report(force=False)
+        elif self._rest is rest:
+            self._put(self._note("journal.salvaged", rest.told()))
+            self._drop_rest()
+
+    def _drop_rest(self) -> None:
+        if self._rest is not None:
+            self._rest.close()
+            self._rest = None
 
     def _open_memory(self, error: Exception, past: Past | None) -> Store:
         """Go on without a disk, and say so; the audit chain goes on from *past*, where that is known."""
+        self._drop_rest()
         self._owed = []  # the hub says it again when this epoch is back
         self._retry_at = self._clock.now() + RETRY_S
         self._say(FindingKey.JOURNAL_BROKEN, self._broken(error))

@@ -1,11 +1,11 @@
-"""Reading the audit trail out of the journal's files, beside an agent that uses them or without one.
+"""Reading rows out of the journal's files, beside an agent that uses them or without one: above all the audit trail.
 
 The agent holds the database locked for itself and keeps no shared-memory file (docs/design/journal.md), so SQLite lets nobody
 else in; and SQLite opened by root would recover, checkpoint or delete the log of a store that is not its own. So the pages are
 read here as they lie: the file, and above it the committed frames of the write-ahead log (sqlite.org/fileformat2.html).
 Promises: opens for reading alone, takes no lock and changes nothing; memory is bounded by the log, not by the store; a page that is
-damaged costs the entries on it and is named; says whether the files changed under the reader.
-Not its job: whether the chain holds (chain.py), records and pictures.
+damaged costs the rows on it and is named; says whether the files changed under the reader.
+Not its job: whether the chain holds (chain.py), what a record is (holdings.py), pictures.
 """
 
 from __future__ import annotations
@@ -31,6 +31,9 @@ _WAL_MAGICS: Final = {0x377F0682: "<", 0x377F0683: ">"}
 _LOG_BYTES_MAX: Final = 64_000_000  # the store keeps its log below a tenth of that
 _INTERIOR: Final = 5
 _LEAF: Final = 13
+_INDEX_INTERIOR: Final = 2
+_INDEX_LEAF: Final = 10
+_ROWID_MAX: Final = 2**63 - 1
 _DEPTH_MAX: Final = 12  # a tree of 2^32 pages is not deeper
 _PAYLOAD_MAX: Final = 4_000_000
 _INT_BYTES: Final = {1: 1, 2: 2, 3: 3, 4: 4, 5: 6, 6: 8}
@@ -52,6 +55,8 @@ class Peek:
         self.faults: list[str] = []  # pages that could not be read, each once
         self.epoch = ""
         self.state: State | None = None
+        self.last_seq = 0
+        self.held = ""  # what lies on each shelf, as the store tells it
         self._roots: dict[str, int] = {}
         self._log: dict[int, bytes] = {}
         self._fd = _open(path)
@@ -80,6 +85,24 @@ class Peek:
                     yield place, text, told
                 case _:
                     self._fault(f"row {place} of the trail is none")
+
+    def rows(
+        self, table: str, *, low: int = 0, high: int = _ROWID_MAX, newest_first: bool = False
+    ) -> Iterator[Row]:
+        """(rowid, values) of each row of *table* from *low* to *high* that can be read; a rowid's own column is None."""
+        yield from self._rows(table, bounds=(low, high), newest_first=newest_first)
+
+    def facts(self) -> dict[str, bytes]:
+        """The small things that are kept beside the records, as far as they can be read."""
+        found: dict[str, bytes] = {}
+        root = self._roots.get("fact")
+        for values in () if root is None else self._index("fact", root, 0, set()):
+            match values:
+                case [str(name), bytes(value), *_]:
+                    found[name] = value
+                case _:
+                    self._fault("a row of the fact table is damaged")
+        return found
 
     def unchanged(self) -> bool:
         """Whether the file is as it was when it was opened: if not, what was read may be of two moments."""
@@ -154,8 +177,9 @@ class Peek:
                     pass  # an index
         for _, values in self._rows("store"):
             match values:
-                case [_, str(epoch), int(), int(), int(), str(state)]:
+                case [_, str(epoch), int(last_seq), int(), int(), str(state), str(held), *_]:
                     self.epoch, self.state = epoch, read_state(state)
+                    self.last_seq, self.held = last_seq, held
                 case _:
                     self._fault("the store's one row is damaged")
 
@@ -165,15 +189,44 @@ class Peek:
 
     # -- trees --
 
-    def _rows(self, table: str, *, root: int | None = None) -> Iterator[Row]:
-        """Every row of *table* that can be read, in order of its rowid."""
+    def _rows(
+        self,
+        table: str,
+        *,
+        root: int | None = None,
+        bounds: tuple[int, int] = (0, _ROWID_MAX),
+        newest_first: bool = False,
+    ) -> Iterator[Row]:
+        """Every row of *table* within *bounds* that can be read, in order of its rowid."""
         root = self._roots.get(table) if root is None else root
         if root is None:
             self._fault(f"there is no table {table!r} to be found")
             return
-        yield from self._tree(table, root, 0, set())
+        walk = _Walk(table, *bounds, newest_first=newest_first)
+        yield from self._tree(walk, root, 0)
 
-    def _tree(self, table: str, number: int, depth: int, seen: set[int]) -> Iterator[Row]:
+    def _tree(self, walk: _Walk, number: int, depth: int) -> Iterator[Row]:
+        found = self._node(walk.table, number, depth, walk.seen, (_INTERIOR, _LEAF))
+        if found is None:
+            return
+        page, start, kind, offsets = found
+        if kind == _INTERIOR:
+            for child in self._children(walk, page, start, offsets):
+                yield from self._tree(walk, child, depth + 1)
+            return
+        for offset in reversed(offsets) if walk.newest_first else offsets:
+            try:
+                row = self._cell(page, offset, walk)
+            except (_Damaged, IndexError, ValueError, struct.error):
+                self._fault(f"a row on page {number} of the {walk.table} table is damaged")
+                continue
+            if row is not None:
+                yield row
+
+    def _node(
+        self, table: str, number: int, depth: int, seen: set[int], kinds: tuple[int, int]
+    ) -> tuple[bytes, int, int, tuple[int, ...]] | None:
+        """(page, where its head begins, its kind, where its cells lie); None if it is damaged, which is then noted."""
         try:
             if number in seen:  # pages that name each other would be walked for ever
                 raise _Damaged  # noqa: TRY301 - one way out for all that is wrong with a page
@@ -181,26 +234,53 @@ class Peek:
             page = self._page_of(number)
             start = 100 if number == 1 else 0
             kind, cells = page[start], int.from_bytes(page[start + 3 : start + 5], "big")
-            if kind not in {_INTERIOR, _LEAF} or depth > _DEPTH_MAX:
+            if kind not in kinds or depth > _DEPTH_MAX:
                 raise _Damaged  # noqa: TRY301 - one way out for all that is wrong with a page
-            pointers = start + (12 if kind == _INTERIOR else 8)
-            offsets = struct.unpack_from(f">{cells}H", page, pointers)
+            pointers = start + (12 if kind == kinds[0] else 8)
+            return page, start, kind, struct.unpack_from(f">{cells}H", page, pointers)
         except (_Damaged, struct.error, IndexError):
             self._fault(
                 f"page {number} of the {table} table is damaged: what it held is missing here"
             )
-            return
-        if kind == _INTERIOR:
-            children = [int.from_bytes(page[offset : offset + 4], "big") for offset in offsets]
-            children.append(int.from_bytes(page[start + 8 : start + 12], "big"))
-            for child in children:
-                yield from self._tree(table, child, depth + 1, seen)
-            return
+            return None
+
+    def _children(
+        self, walk: _Walk, page: bytes, start: int, offsets: tuple[int, ...]
+    ) -> list[int]:
+        """The pages below that may hold what is looked for: each cell has a page and the highest rowid on it."""
+        children: list[int] = []
+        below = -1  # every rowid that follows is higher
         for offset in offsets:
             try:
-                yield self._cell(page, offset)
-            except (_Damaged, IndexError, ValueError):
+                highest, _ = _varint(page, offset + 4)
+            except IndexError:
+                self._fault(f"a page of the {walk.table} table is damaged")
+                return children
+            if highest >= walk.low and below < walk.high:
+                children.append(int.from_bytes(page[offset : offset + 4], "big"))
+            below = highest
+        if below < walk.high:
+            children.append(int.from_bytes(page[start + 8 : start + 12], "big"))
+        return children[::-1] if walk.newest_first else children
+
+    def _index(self, table: str, number: int, depth: int, seen: set[int]) -> Iterator[list[Value]]:
+        """Every row of a small table without rowid, in no order."""
+        found = self._node(table, number, depth, seen, (_INDEX_INTERIOR, _INDEX_LEAF))
+        if found is None:
+            return
+        page, start, kind, offsets = found
+        head = 4 if kind == _INDEX_INTERIOR else 0
+        for offset in offsets:
+            try:
+                size, at = _varint(page, offset + head)
+                most = (self._usable - 12) * 64 // 255 - 23
+                yield _values(self._payload(page, at, size, most))
+            except (_Damaged, IndexError, ValueError, struct.error):
                 self._fault(f"a row on page {number} of the {table} table is damaged")
+        if kind == _INDEX_INTERIOR:
+            children = [int.from_bytes(page[offset : offset + 4], "big") for offset in offsets]
+            for child in (*children, int.from_bytes(page[start + 8 : start + 12], "big")):
+                yield from self._index(table, child, depth + 1, seen)
 
     def _page_of(self, number: int) -> bytes:
         page = self._log.get(number)
@@ -213,21 +293,24 @@ class Peek:
             raise _Damaged
         return page
 
-    def _cell(self, page: bytes, offset: int) -> Row:
+    def _cell(self, page: bytes, offset: int, walk: _Walk) -> Row | None:
+        """The row there; None if it is not within what is looked for."""
         size, at = _varint(page, offset)
         rowid, at = _varint(page, at)
-        return rowid, _values(self._payload(page, at, size))
+        if not walk.low <= rowid <= walk.high:
+            return None
+        return rowid, _values(self._payload(page, at, size, self._usable - 35))
 
-    def _payload(self, page: bytes, at: int, size: int) -> bytes:
-        """The cell's record, with what of it lies on pages of its own."""
+    def _payload(self, page: bytes, at: int, size: int, most: int) -> bytes:
+        """The cell's record, with what of it lies on pages of its own; up to *most* bytes lie on this one."""
         usable = self._usable
         if size > _PAYLOAD_MAX:
             raise _Damaged
-        if size <= usable - 35:
+        if size <= most:
             return page[at : at + size]
         least = (usable - 12) * 32 // 255 - 23
         local = least + (size - least) % (usable - 4)
-        local = local if local <= usable - 35 else least
+        local = local if local <= most else least
         parts, left = [page[at : at + local]], size - local
         following = int.from_bytes(page[at + local : at + local + 4], "big")
         while left > 0:
@@ -236,6 +319,14 @@ class Peek:
             parts.append(more[4 : 4 + min(left, usable - 4)])
             left -= usable - 4
         return b"".join(parts)
+
+
+class _Walk:
+    """What is looked for in a table, and the pages seen on the way."""
+
+    def __init__(self, table: str, low: int, high: int, *, newest_first: bool) -> None:
+        self.table, self.low, self.high, self.newest_first = table, low, high, newest_first
+        self.seen: set[int] = set()
 
 
 def _open(path: Path) -> int:
@@ -255,8 +346,8 @@ def _open(path: Path) -> int:
 
 
 def _read(path: Path, limit: int) -> bytes:
-    with path.open("rb") as file:
-        return file.read(limit)
+    with path.open("rb") as file:  # room is taken for as much as is asked for
+        return file.read(min(limit, os.fstat(file.fileno()).st_size))
 
 
 def _sums(raw: bytes, order: str, sums: tuple[int, int]) -> tuple[int, int]:

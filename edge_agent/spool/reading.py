@@ -1,20 +1,25 @@
-"""The read-only door to a journal's audit trail, for a command beside the agent or without one.
+"""The read-only door to a journal's audit trail and to its check, for a command beside the agent or without one.
 
 Promises: changes nothing and waits for nobody; what it gives is of one moment, or it says that it could not get that; every
 place where the chain does not hold, and every page that cannot be read, is named.
-Not its job: what the entries mean (edge_agent/audit).
+Not its job: what the entries mean (edge_agent/audit), records (holdings.py).
 """
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from edge_agent.spool.chain import Break, Check, Entry, State
-from edge_agent.spool.peek import Peek
-from edge_agent.spool.store import APPLICATION, FILE
+from edge_agent.spool.files import FILE
+from edge_agent.spool.patrol import check
+from edge_agent.spool.peek import Peek, UnreadableError
+from edge_agent.spool.pictures import FOLDER
+from edge_agent.spool.schema import APPLICATION
 
 # A checkpoint under the reader comes once in some hundred pictures; a whole trail is read in a second or a few.
 _TRIES: Final = 5
@@ -67,3 +72,62 @@ def _read(path: Path, take: Callable[[Entry], None]) -> tuple[Trail, bool]:
             first=walk.first,
         )
         return trail, peek.unchanged()
+
+
+def check_beside(folder: str, scratch: str | None = None) -> tuple[str, ...]:
+    """Every fault of the journal in *folder*, as `check` finds them, while an agent may use it. `UnreadableError` if it cannot be read.
+
+    SQLite would recover and change what is not its own, so it is given a copy of the records, of one moment; pictures are read
+    where they lie. They change meanwhile: so what was found is looked for once more in a second copy, and told if it is there still.
+    *scratch*: where the copies are put, usually the system's own place; it needs room for the records, not for the pictures.
+    """
+    found = _check_copy(Path(folder), scratch)
+    if not found:
+        return ()
+    again = frozenset(_check_copy(Path(folder), scratch))
+    return tuple(fault for fault in found if fault in again)
+
+
+def _check_copy(folder: Path, scratch: str | None) -> tuple[str, ...]:
+    try:
+        with tempfile.TemporaryDirectory(prefix="journal-check-", dir=scratch) as place:
+            _copy(folder, Path(place))
+            return tuple(
+                fault.replace(place, str(folder)) for fault in check(place, folder / FOLDER)
+            )
+    except FileNotFoundError as error:
+        there = (folder / FILE).exists()
+        msg = f"{error.filename}: not there" if there else f"{folder / FILE}: there is no journal"
+        raise UnreadableError(msg) from error
+    except OSError as error:
+        msg = f"{error.filename or folder}: {error.strerror or error}"
+        raise UnreadableError(msg) from error
+
+
+def _copy(folder: Path, place: Path) -> None:
+    """Database and log, of one moment: the log alone grows until a checkpoint changes the database, and begins anew after that."""
+    source, log = folder / FILE, folder / f"{FILE}-wal"
+    for _ in range(_TRIES):
+        before = _stamp(source), _head(log)
+        shutil.copyfile(source, place / FILE)
+        (place / log.name).unlink(missing_ok=True)
+        if log.exists():
+            shutil.copyfile(log, place / log.name)
+        if before == (_stamp(source), _head(log)):
+            return
+    msg = f"{source}: changes faster than it can be copied; try again, or stop the agent"
+    raise UnreadableError(msg)
+
+
+def _stamp(path: Path) -> tuple[int, int, int]:
+    about = path.stat()
+    return about.st_mtime_ns, about.st_size, about.st_ino
+
+
+def _head(log: Path) -> bytes:
+    """What names this life of a log."""
+    try:
+        with log.open("rb") as file:
+            return file.read(32)
+    except FileNotFoundError:
+        return b""

@@ -12,11 +12,13 @@ import zlib
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final, TypeAlias
 
 from edge_agent.core.messages import Json, Rank, Stored
 
-MAX_SEQ: Final = 2**63 - 1
+# A store keeps a seq in 48 bits, beside its shelf: at a thousand records a second that lasts 8,900 years.
+MAX_SEQ: Final = 2**48 - 1
 
 Range: TypeAlias = tuple[int, int]  # of seqs, both inclusive
 
@@ -31,9 +33,19 @@ class Stamp:
     trusted: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A picture in a file of another store, to be taken over as it is."""
+
+    path: Path
+    size: int
+    sum: int
+    room: int  # how long the file is
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """A record with everything but its seq."""
+    """A record with everything but its seq. A picture comes as bytes, or in a file that is `held` already."""
 
     kind: str
     rank: Rank
@@ -41,6 +53,7 @@ class Row:
     data: bytes
     camera: str | None = None
     jpeg: bytes | None = field(default=None, repr=False)
+    held: Held | None = None
     press: int | None = None  # of a picture not yet written: void if a press came after this number
 
     @property
@@ -48,20 +61,31 @@ class Row:
         """Bytes it takes in memory, roughly."""
         return len(self.data) + len(self.jpeg or b"") + 200
 
-    def crc(self, seq: int) -> int:
-        """Its checksum as record *seq*."""
-        return checksum(
-            (seq, self.kind, self.camera, self.stamp.boot, self.stamp.at), self.data, self.jpeg
-        )
+    @property
+    def picture_bytes(self) -> int:
+        """Of its picture, wherever that is; 0 without one."""
+        return len(self.jpeg or b"") if self.held is None else self.held.room
+
+    def picture(self) -> tuple[int, int] | None:
+        """Length and checksum of its picture."""
+        if self.held is not None:
+            return self.held.size, self.held.sum
+        return None if self.jpeg is None else (len(self.jpeg), picture_sum(self.jpeg))
 
 
-def checksum(name: tuple[int, str, str | None, str, float], data: bytes, jpeg: bytes | None) -> int:
+def picture_sum(jpeg: bytes) -> int:
+    """A picture's own checksum: apart from its record's, so that a record can be told to be whole without reading its picture."""
+    return zlib.crc32(jpeg)
+
+
+def checksum(
+    name: tuple[int, str, str | None, str, float], data: bytes, picture: tuple[int, int] | None
+) -> int:
     """Of a record named (seq, kind, camera, boot, at): no flipped bit, and no row that came to lie elsewhere, passes.
 
-    Wall time is left out: it is a label that may be corrected later.
+    *picture*: length and checksum of its picture. Wall time is left out: it is a label that may be corrected later.
     """
-    crc = zlib.crc32(data, zlib.crc32(repr(name).encode()))
-    return crc if jpeg is None else zlib.crc32(jpeg, crc)
+    return zlib.crc32(data, zlib.crc32(repr((*name, picture)).encode()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +96,11 @@ class Mark:
     boot: str
     at: float
     wall_s: float
+
+
+def minute_of(at: float) -> int:
+    """The minute of its boot that *at* lies in. By the boot's own clock: wall time may be corrected after a minute was declared."""
+    return int(at // 60) if math.isfinite(at) else 0
 
 
 def row_of(stored: Stored) -> Row:
@@ -99,12 +128,16 @@ class Gap:
     seqs: list[int] = field(default_factory=list)
     first: Mark | None = None
     last: Mark | None = None
+    minutes: dict[str, list[Range]] = field(default_factory=dict)  # of each boot
 
     def add(self, mark: Mark) -> None:
         """One more, later than those before."""
         self.count += 1
         self.first = self.first or mark
         self.last = mark
+        minutes, minute = self.minutes.setdefault(mark.boot, []), minute_of(mark.at)
+        if not minutes or minutes[-1] != (minute, minute):
+            minutes.append((minute, minute))
         if mark.seq is not None:
             self.seqs.append(mark.seq)
 
@@ -116,12 +149,15 @@ class Gap:
             gap.add(mark)
         return gap
 
-    def tombstone(self, kind: str, stamp: Stamp, facts: Mapping[str, Json]) -> Row:
-        """The record that declares it, made at *stamp*."""
+    def tombstone(
+        self, kind: str, stamp: Stamp, facts: Mapping[str, Json], *, epoch: str | None
+    ) -> Row:
+        """The record that declares it, made at *stamp*. *epoch*: of its seqs, should it move to another store; None: it has none."""
         ranges = merged((seq, seq) for seq in self.seqs)
         data: dict[str, Json] = {
             **facts,
             "count": self.count,
+            "epoch": epoch,
             "ranges": [[low, high] for low, high in ranges],
             "from_seq": ranges[0][0] if ranges else None,
             "to_seq": ranges[-1][1] if ranges else None,
@@ -137,12 +173,26 @@ class Gap:
         return Row(kind=kind, rank=Rank.AUDIT, stamp=stamp, data=dump(data))
 
 
-def thinned(gap: Gap, stamp: Stamp, *, rank: Rank | None, camera: str | None, reason: str) -> Row:
-    """The tombstone of records that were dropped for want of something."""
-    name = None if rank is None else rank.name.lower()
-    return gap.tombstone(
-        "journal.thinned", stamp, {"reason": reason, "rank": name, "camera": camera}
-    )
+def thinned(
+    gap: Gap,
+    stamp: Stamp,
+    *,
+    epoch: str | None,
+    rank: Rank | None,
+    camera: str | None,
+    reason: str,
+) -> Row:
+    """The tombstone of records that were dropped for want of something; *epoch*: of their seqs, None if they never got any."""
+    about: dict[str, Json] = {
+        "rank": None if rank is None else rank.name.lower(),
+        "camera": camera,
+    }
+    minutes: dict[str, Json] = {
+        boot: [[*each] for each in merged(found)] for boot, found in gap.minutes.items()
+    }
+    tracks: list[Json] = [{**about, "count": gap.count, "minutes": minutes}]
+    facts = {"reason": reason, **about, "tracks": tracks}
+    return gap.tombstone("journal.thinned", stamp, facts, epoch=epoch)
 
 
 def dump(value: Json) -> bytes:

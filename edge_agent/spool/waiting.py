@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 # ---- group commit: one commit a record is dozens of times slower and writes ten times as much (tests/bench/journal.py) ----
 BATCH_RECORDS: Final = 50
+CUT_RECORDS: Final = 500  # what came while the disk was busy goes along: it has waited already
 BATCH_BYTES: Final = 1_000_000  # what a slow card (10 MB/s) syncs in 0.1 s
 BATCH_S: Final = 1.0  # what a power cut may take; accepted is only what was committed
 SETTLE_S: Final = 5.0  # deleting in larger lots spares the flash; nothing that waits to be deleted is shown any more
@@ -155,6 +156,10 @@ class Queue:
             due_at, self._settle_at = self._settle_at, math.inf
             return settles, due_at
 
+    def pulse(self) -> None:
+        """The writer is within something long, and getting on. Writer thread."""
+        self.turned_at = self._clock.now()
+
     def busy(self) -> bool:
         """Whether a batch is due right now."""
         with self._ready:
@@ -204,7 +209,7 @@ class Queue:
         rows: list[Row] = []
         size, alarms = 0, 0
         urgent = self._alarms > 0 or bool(self._facts)
-        while self._rows and len(rows) < BATCH_RECORDS:
+        while self._rows and len(rows) < CUT_RECORDS:
             if rows and size + self._rows[0].size > BATCH_BYTES:
                 break
             rows.append(self._rows.popleft())

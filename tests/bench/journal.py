@@ -1,20 +1,25 @@
 """How fast the journal takes and gives, and what it costs the flash. `python -m tests.bench.journal [--json] [--folder DIR]`
 
-Everything goes through a real `Spool` on a real file system. Bytes written are what the kernel counts for this process
-(/proc/self/io, write_bytes), with records deleted as they are settled, as on a box whose hub answers.
+Everything goes through a real `Spool` on a real file system. Bytes written are what the block device was given, with records
+deleted as they are settled, as on a box whose hub answers: as root on an ext4 of its own on a loop device (its pages and its journal
+are counted then), else what the kernel counts for this process (/proc/self/io, write_bytes), which is less.
+Beside it, in the same run, a mosquitto that keeps what it acknowledged (tests/support/peer_broker.py); its cost grows with what waits.
 Prints a table and, as its last line, JSON.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import json
+import os
 import random
+import subprocess
 import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from edge_agent.clock import SystemClock
@@ -31,11 +36,25 @@ from edge_agent.core.messages import (
 )
 from edge_agent.core.settings import Journal
 from edge_agent.spool import Spool
+from tests.support import peer_broker, powercut
 from tests.support.build import picture
 
 RECORD_BYTES = 300
 PICTURE_BYTES = 60_000
-CLOCK = SystemClock()
+APART_S = 7.0  # between two pictures of eight cameras at one a minute
+
+
+class Clock(SystemClock):
+    """Runs, and can be moved on."""
+
+    skipped_s = 0.0
+
+    def now(self) -> float:
+        """Seconds since this boot, and what was skipped."""
+        return super().now() + self.skipped_s
+
+
+CLOCK = Clock()
 
 
 class Bench:
@@ -138,30 +157,139 @@ def read(it: Bench) -> float:
         after = page.records[-1].seq
 
 
-def written() -> int:
-    """Bytes this process has caused to be written to the device."""
-    for line in Path("/proc/self/io").read_text(encoding="ascii").splitlines():
-        name, _, value = line.partition(": ")
-        if name == "write_bytes":
-            return int(value)
-    sys.exit("/proc/self/io tells no write_bytes here")
+def resident() -> float:
+    """Memory of this process, in MB."""
+    gc.collect()
+    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+        name, _, value = line.partition(":")
+        if name == "VmRSS":
+            return int(value.split()[0]) / 1_000
+    sys.exit("/proc/self/status tells no VmRSS here")
 
 
-def written_per_byte(it: Bench, put: Callable[[], int], count: int) -> float:
-    """Device bytes per payload byte; all but the last 1,000 records (or 100 pictures) are settled and deleted."""
-    payload, since = 0, written()
+def start_with(folder: Path, count: int) -> float:
+    """Seconds until a journal with *count* records waiting is open."""
+    it = Bench(folder)
+    with it.spool:
+        ingest_group(it, count)
+    it = Bench(folder)
+    started = CLOCK.now()
+    with it.spool:
+        it.until(lambda: it.committed is not None)
+        took = CLOCK.now() - started
+        assert it.committed is not None
+        assert it.committed.depth == count
+    return took
+
+
+def backlog(it: Bench, rng: random.Random, size: int) -> float:
+    """By how many MB this process grows while *size* bytes of pictures come to wait."""
+    before = 0.0
+    count = size // PICTURE_BYTES
     for n in range(count):
-        size = put()
-        payload += size
-        behind = 100 if size > 10_000 else 1_000
-        if n % 50 == 49:
-            upto = it.last_seq
+        it.spool.keep_picture(released(rng))
+        if n % 20 == 19:
+            it.reached(n - 20)
+        if n == 200:  # what it takes to work at all
+            before = resident()
+    it.reached(count)
+    return resident() - before
+
+
+class Flash:
+    """Where bytes are counted."""
+
+    def __init__(self, folder: Path, device: str | None) -> None:
+        self.folder = folder
+        self._device = device
+
+    def written(self) -> int:
+        """Bytes that were caused to be written so far."""
+        if self._device is not None:
+            subprocess.run(["sync", "-f", str(self.folder)], check=True)
+            fields = Path(f"/sys/block/{self._device}/stat").read_text(encoding="ascii").split()
+            return int(fields[6]) * 512
+        for line in Path("/proc/self/io").read_text(encoding="ascii").splitlines():
+            name, _, value = line.partition(": ")
+            if name == "write_bytes":
+                return int(value)
+        sys.exit("/proc/self/io tells no write_bytes here")
+
+
+@contextmanager
+def flash(base: Path | None) -> Iterator[Flash]:
+    """An ext4 of its own if that can be had."""
+    with ExitStack() as stack:
+        home = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=base)))
+        if powercut.why_no_loop():
+            yield Flash(home, None)
+            return
+        powercut.make_image(home / "card", megabytes=1_000)
+        try:
+            at = stack.enter_context(powercut.mounted(home / "card", home / "at"))
+        except subprocess.CalledProcessError:
+            yield Flash(home, None)
+            return
+        yield Flash(at, _loop_of(at))
+
+
+def _loop_of(at: Path) -> str:
+    number = at.stat().st_dev
+    return f"loop{os.minor(number)}"
+
+
+def written_per_byte(
+    base: Path | None,
+    put: Callable[[Bench], int],
+    *,
+    count: int,
+    warm: int,
+    group: int,
+) -> float:
+    """Device bytes per payload byte in a steady state: all but the last 1,000 records (or 100 pictures) are settled and deleted.
+
+    *warm* come first, unmeasured. So many at a time as *group* says are waited for.
+    """
+    with flash(base) as card:
+        it = Bench(card.folder / "journal")
+        with it.spool:
+            it.until(lambda: it.committed is not None)
+            payload, since, size = 0, 0, 0
+            for n in range(warm + count):
+                if n == warm:
+                    it.reached(n - group)
+                    since = card.written()
+                size = put(it)
+                payload += size if n >= warm else 0
+                behind = 100 if size > 10_000 else 1_000
+                if n % 50 == 49:
+                    assert it.committed is not None
+                    upto = max(0, it.last_seq - behind)
+                    it.spool.settle(Settle(epoch=it.committed.epoch, ranges=((1, upto),)))
+                if n % group == group - 1:
+                    it.reached(n + 1 - (1_000 if size < 10_000 else 0))
+            it.reached(warm + count)
+            return (card.written() - since) / payload
+
+
+def one_by_one(base: Path | None, rng: random.Random, count: int, *, warm: int) -> float:
+    """The same for pictures that come so far apart that each is a commit, and the hub has each after eight more. The log is as long as it
+    will be when *warm* have come.
+    """
+    with flash(base) as card:
+        it = Bench(card.folder / "journal")
+        with it.spool:
+            it.until(lambda: it.committed is not None)
             assert it.committed is not None
-            it.spool.settle(Settle(epoch=it.committed.epoch, ranges=((1, max(0, upto - behind)),)))
-        if n % 20 == 19 and size > 10_000:
-            it.reached(it.last_seq + 1)
-    it.spool.close()
-    return (written() - since) / payload
+            since = 0
+            for n in range(warm + count):
+                if n == warm:
+                    since = card.written()
+                it.spool.keep_picture(released(rng))
+                CLOCK.skipped_s += APART_S
+                it.spool.settle(Settle(epoch=it.committed.epoch, ranges=((1, max(0, n - 8)),)))
+                it.reached(n + 1)
+            return (card.written() - since) / (count * PICTURE_BYTES)
 
 
 def main() -> None:
@@ -176,37 +304,57 @@ def main() -> None:
         each = ingest_each(it, 100 * scale)
         group = ingest_group(it, 10_000 * scale)
         reading = read(it)
+    with tempfile.TemporaryDirectory(dir=given.folder) as folder:
+        start = start_with(Path(folder) / "journal", 100_000 * scale)
     with bench(given.folder) as it:
+        grown = backlog(it, rng, 200_000_000 * scale)
 
-        def put_record() -> int:
-            it.spool.keep(record())
-            it.reached(puts[0] - 1_000)
-            puts[0] += 1
-            return RECORD_BYTES
+    def put_record(it: Bench) -> int:
+        it.spool.keep(record())
+        return RECORD_BYTES
 
-        puts = [0]
-        records = written_per_byte(it, put_record, 6_000 * scale)
-    with bench(given.folder) as it:
+    def put_picture(it: Bench) -> int:
+        it.spool.keep_picture(released(rng))
+        return PICTURE_BYTES
 
-        def put_picture() -> int:
-            it.spool.keep_picture(released(rng))
-            return PICTURE_BYTES
+    def cost(put: Callable[[Bench], int], *, count: int, warm: int, group: int) -> float:
+        found = written_per_byte(given.folder, put, count=count, warm=warm, group=group)
+        return round(found, 2)
 
-        snapshots = written_per_byte(it, put_picture, 150 * scale)
+    records = cost(put_record, count=6_000 * scale, warm=40_000, group=500)
+    snapshots = cost(put_picture, count=200 * scale, warm=400, group=20)
+    single = round(one_by_one(given.folder, rng, 50 * scale, warm=1_200), 2)
+    beside = peer_broker.measure(given.folder, count=200 * scale, size=RECORD_BYTES)
     figures = {
         "ingest_each_per_s": round(each),
         "ingest_group_per_s": round(group),
         "read_per_s": round(reading),
-        "written_per_byte": {"records": round(records, 2), "snapshots": round(snapshots, 2)},
+        "start_1m_s": round(start, 2),
+        "rss_growth_mb": round(grown, 1),
+        "written_per_byte": {"records": records, "snapshots": snapshots},
+        "written_per_byte_one_at_a_time": {"snapshots": single},
+        "peer": beside
+        and {
+            "ingest_per_s": round(beside.ingest_per_s),
+            "written_per_byte": round(beside.written_per_byte),
+        },
     }
     if not given.json:
         rows = [
             ("taken, one commit each", f"{each:,.0f} records/s"),
             ("taken, in groups", f"{group:,.0f} records/s"),
             ("read, pages of 200", f"{reading:,.0f} records/s"),
+            (f"start with {100_000 * scale:,} records", f"{start:.2f} s"),
+            (f"memory, {200 * scale:,} MB waiting", f"{grown:+.1f} MB"),
             (f"written for {RECORD_BYTES} B records", f"{records:.2f} bytes a byte"),
             (f"written for {PICTURE_BYTES} B pictures", f"{snapshots:.2f} bytes a byte"),
+            ("the same, a commit each", f"{single:.2f} bytes a byte"),
         ]
+        if beside is not None:
+            rows += [
+                (f"mosquitto, {200 * scale:,} messages", f"{beside.ingest_per_s:,.0f} records/s"),
+                ("mosquitto, written", f"{beside.written_per_byte:,.0f} bytes a byte"),
+            ]
         for name, value in rows:
             sys.stdout.write(f"{name:<32} {value:>24}\n")
     sys.stdout.write(json.dumps(figures) + "\n")

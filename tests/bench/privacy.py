@@ -379,7 +379,7 @@ def pictures_in(journal: Path, scratch: Path, *, boot: str, since: float) -> tup
     scratch.mkdir(parents=True)
     query = (
         "SELECT COALESCE(SUM(boot.name = ? AND record.at >= ?), 0), COUNT(*)"
-        " FROM record JOIN boot ON boot.id = record.boot WHERE shelf >= 16"
+        " FROM record JOIN boot ON boot.id = record.boot WHERE key >= 16 << 48"
     )
     try:
         for path in journal.glob("journal.db*"):

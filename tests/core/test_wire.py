@@ -87,6 +87,24 @@ def test_a_picture_arrives_as_it_was_made(made: Stored, lane: str) -> None:
     assert arrived.jpeg == made.jpeg
 
 
+def test_a_sealed_picture_says_that_it_is_sealed() -> None:
+    sealed = Stored(
+        epoch="e",
+        seq=1,
+        kind="snapshot",
+        rank=Rank.PICTURE,
+        camera="gate",
+        boot="b",
+        at=1.0,
+        wall_s=2.0,
+        trusted=True,
+        data=b"{}",
+        jpeg=b"age-encryption.org/v1\n-> X25519",
+    )
+    message = wire.snapshot(IDENTITY, wire.LIVE, sealed)
+    assert message.content_type == "application/age-encryption"
+
+
 @given(stored())
 def test_every_event_is_a_cloudevent(made: Stored) -> None:
     event = json.loads(wire.event(IDENTITY, made))
@@ -566,6 +584,9 @@ def test_a_picture_unlike_the_contract_is_a_fault(change: dict[str, str], word: 
         ("journal.thinned", None, ()),
         ("journal.thinned", {"ranges": [[1, 6]]}, ()),
         ("journal.thinned", {"ranges": "all"}, ()),
+        ("journal.thinned", {"epoch": GOOD["epoch"], "ranges": [[1, 2]]}, ((1, 2),)),
+        ("journal.thinned", {"epoch": "another", "ranges": [[1, 2]]}, ()),
+        ("privacy.purged", {"epoch": "another", "ranges": [[1, 2]]}, ()),
     ],
 )
 def test_only_a_sound_tombstone_accounts_for_what_is_gone(

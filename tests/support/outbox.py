@@ -6,6 +6,7 @@ It counts what it was told, so that a test can say that nothing was settled whic
 from __future__ import annotations
 
 from edge_agent.core.messages import Committed, Fetch, Fetched, Purged, Rank, Settle, Stored
+from edge_agent.seal import Sealer
 
 
 class Outbox:
@@ -48,8 +49,12 @@ class Outbox:
         self.accepted[(self.epoch, stored.seq)] = stored
         return stored
 
-    def picture(self, camera: str, *, size: int = 2000, at: float = 1.0) -> Stored:
-        return self.put("snapshot.taken", camera=camera, jpeg=b"\xff\xd8" + b"p" * size, at=at)
+    def picture(
+        self, camera: str, *, size: int = 2000, at: float = 1.0, sealer: Sealer | None = None
+    ) -> Stored:
+        jpeg = b"\xff\xd8" + b"p" * size
+        sealed = jpeg if sealer is None else sealer.seal(jpeg)
+        return self.put("snapshot.taken", camera=camera, jpeg=sealed, at=at)
 
     def committed(self) -> Committed:
         return Committed(

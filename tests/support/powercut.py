@@ -14,23 +14,23 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-class Life:
-    """One run of the writer, from start to kill, and what it told."""
+class Child:
+    """A writer in a process of its own, from start to kill, and what it tells: *hear* is called with each whole line.
 
-    def __init__(self, folder: Path, number: int) -> None:
-        self.number = number
-        self.epoch = ""
-        self.first_seq = 0
-        self.kept = 0
-        self.settling = 0
-        command = [sys.executable, str(Path(__file__)), str(folder), str(number)]
+    *opened* says whether the journal is open by now, as far as it was told.
+    """
+
+    def __init__(
+        self, command: list[str], hear: Callable[[str], None], opened: Callable[[], bool]
+    ) -> None:
+        self._hear_line, self._opened = hear, opened
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         self.process = subprocess.Popen(
             command, stdout=subprocess.PIPE, env=environment, text=True, bufsize=1
@@ -47,9 +47,19 @@ class Life:
             if not ready:
                 assert until is not None, "the writer did not open its journal in 20 s"
                 return
-            self._hear(self._told.readline())
-            if until is None and self.epoch:
+            line = self._told.readline()
+            if not line:
+                return
+            self._hear(line)
+            if until is None and self._opened():
                 until = clock.now() + seconds
+
+    def hear_one(self) -> None:
+        """Wait for one line; EOFError if there are no more."""
+        line = self._told.readline()
+        if not line:
+            raise EOFError("the writer ended by itself")
+        self._hear(line)
 
     def stop(self) -> None:
         """Freeze it where it is."""
@@ -59,14 +69,33 @@ class Life:
     def kill(self) -> None:
         """kill -9, then hear what was told before."""
         self.process.kill()
+        self.drain()
+
+    def drain(self) -> None:
+        """Hear what is told until it ends."""
         for line in self._told:
             self._hear(line)
         self._told.close()
         self.process.wait()
 
     def _hear(self, line: str) -> None:
-        if not line.endswith("\n"):
-            return
+        if line.endswith("\n"):
+            self._hear_line(line)
+
+
+class Life(Child):
+    """One run of this file's writer, and what it told."""
+
+    def __init__(self, folder: Path, number: int) -> None:
+        self.number = number
+        self.epoch = ""
+        self.first_seq = 0
+        self.kept = 0
+        self.settling = 0
+        command = [sys.executable, str(Path(__file__)), str(folder), str(number)]
+        super().__init__(command, self._note, lambda: bool(self.epoch))
+
+    def _note(self, line: str) -> None:
         word, *rest = line.split()
         if word == "open":
             self.epoch, self.first_seq = rest[0], int(rest[1]) + 1
@@ -102,6 +131,14 @@ def mounted(image: Path, at: Path) -> Iterator[Path]:
         yield at
     finally:
         subprocess.run(["umount", str(at)], check=True, capture_output=True)
+
+
+def fill(path: Path, *, leave: int) -> None:
+    """Fill up *path*'s file system with a file, but for *leave* bytes or so."""
+    left = shutil.disk_usage(path.parent).free - leave
+    with suppress(OSError), path.open("wb", buffering=0) as file:
+        while left > 0:
+            left -= file.write(bytes(min(left, 100_000)))
 
 
 def why_no_tmpfs() -> str:

@@ -247,11 +247,13 @@ def committed(journal: Path, scratch: Path) -> tuple[int, int]:
     scratch.mkdir(parents=True)
     try:
         for path in journal.glob("journal.db*"):
-            if not path.name.endswith("-shm"):
+            if path.is_file() and not path.name.endswith("-shm"):
                 shutil.copy(path, scratch)
         with contextlib.closing(sqlite3.connect(scratch / "journal.db")) as store:
             (last,) = store.execute("SELECT last_seq FROM store").fetchone()
-            (pictures,) = store.execute("SELECT COUNT(*) FROM record WHERE shelf >= 16").fetchone()
+            (pictures,) = store.execute(
+                "SELECT COUNT(*) FROM record WHERE key >> 48 >= 16"
+            ).fetchone()
     except (OSError, sqlite3.Error, TypeError):
         return 0, 0
     return int(last), int(pictures)

@@ -1,0 +1,149 @@
+"""The records of a store, read: one shelf or several in order of seq, each record checked against its checksums.
+
+Promises: changes nothing; a record or picture that is not as it was put in is None, never an exception and never made up.
+Not its job: what may be shown (store.py), reading what is damaged (rescue.py).
+"""
+
+from __future__ import annotations
+
+import heapq
+import json
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+from edge_agent.core.messages import Rank, Stored
+from edge_agent.spool.files import DamagedError
+from edge_agent.spool.schema import (
+    BY_KEY,
+    NEWEST,
+    OLDEST,
+    PICTURES,
+    RANGE,
+    SEQ_MASK,
+    TO_THIN,
+    Raw,
+    key_of,
+)
+from edge_agent.spool.values import Mark, checksum, picture_sum
+
+_RANKS: Final = {int(rank): rank for rank in Rank if rank is not Rank.PICTURE}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Names:
+    """What the small numbers in a record stand for, and the store that they belong to."""
+
+    epoch: str
+    cameras: Mapping[int, str]
+    boots: Mapping[int, str]
+
+    def mark(self, raw: Raw) -> Mark:
+        """A record that is gone."""
+        return Mark(raw[0], self.boots.get(raw[4], ""), raw[5], raw[6])
+
+
+def read_row(raw: Raw, names: Names) -> Stored | None:
+    """The record as it was put in, without its picture; None if it no longer is."""
+    seq, shelf, kind, camera_id, boot_id, at, wall_s, trusted, crc, size, total, *_, data = raw
+    try:
+        camera = None if camera_id is None else names.cameras[camera_id]
+        boot = names.boots[boot_id]
+        picture = None if total is None else (size, total)
+        if checksum((seq, kind, camera, boot, at), data, picture) != crc:
+            return None
+        return Stored(
+            epoch=names.epoch,
+            seq=seq,
+            kind=kind,
+            rank=Rank.PICTURE if shelf >= PICTURES else _RANKS[shelf],
+            camera=camera,
+            boot=boot,
+            at=at,
+            wall_s=float(wall_s),
+            trusted=bool(trusted),
+            data=data,
+        )
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+class Shelves:
+    """The records behind one connection. *picture*: gives the bytes of a file, by its number and their count, or None."""
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        names: Names,
+        picture: Callable[[int, int], bytes | None],
+    ) -> None:
+        self._c = connection
+        self.names = names
+        self._picture = picture
+
+    def stored(self, raw: Raw) -> Stored | None:
+        """The record as it was put in; None if it no longer is."""
+        stored = read_row(raw, self.names)
+        if stored is None or stored.rank is not Rank.PICTURE:
+            return stored
+        size, total, file = raw[9], raw[10], raw[11]
+        jpeg = None if file is None else self._picture(file, size)
+        if jpeg is None or picture_sum(jpeg) != total:
+            return None
+        return replace(stored, jpeg=jpeg)
+
+    def walk(self, shelves: Iterable[int], *, after: int, upto: int, limit: int) -> Iterator[Raw]:
+        """What lies on *shelves* in order of seq; at least *limit*, if there are so many."""
+        walks = [
+            self._c.execute(RANGE, (key_of(shelf, after), key_of(shelf, upto), limit))
+            for shelf in shelves
+        ]
+        return iter(walks[0]) if len(walks) == 1 else heapq.merge(*walks, key=_seq)
+
+    def named(self, shelves: Iterable[int], seq: int) -> Raw | None:
+        """Record *seq*, on whichever of *shelves* it lies."""
+        for shelf in shelves:
+            found: Raw | None = self._c.execute(BY_KEY, (key_of(shelf, seq),)).fetchone()
+            if found is not None:
+                return found
+        return None
+
+    def oldest(self, shelves: Iterable[int]) -> tuple[int, int, float, float] | None:
+        """Seq, boot, at and wall time of the record with the lowest seq."""
+        found = (self._end(OLDEST, shelf) for shelf in shelves)
+        return min((row for row in found if row is not None), default=None)
+
+    def newest(self, shelves: Iterable[int]) -> int:
+        """The highest seq there is; 0 if there is none."""
+        found = (self._end(NEWEST, shelf) for shelf in shelves)
+        return max((row[0] for row in found if row is not None), default=0)
+
+    def _end(self, sql: str, shelf: int) -> tuple[int, int, float, float] | None:
+        row: tuple[int, int, float, float] | None = self._c.execute(
+            sql, (key_of(shelf, 0), key_of(shelf + 1, 0))
+        ).fetchone()
+        return row
+
+    def span(self, shelf: int, after: int, limit: int) -> list[tuple[Mark, int]]:
+        """The next *limit* records of a shelf, each with what its picture's file takes."""
+        bounds = (key_of(shelf, after), key_of(shelf, SEQ_MASK), limit)
+        return [
+            (Mark(seq, self.names.boots.get(boot, ""), at, wall_s), room or 0)
+            for seq, boot, at, wall_s, room in self._c.execute(TO_THIN, bounds)
+        ]
+
+
+def _seq(raw: Raw) -> int:
+    return raw[0]
+
+
+def read_held(text: str) -> dict[int, tuple[int, int]]:
+    """What lies on each shelf, as `store.held` tells it; `DamagedError` if it tells nothing."""
+    try:
+        found: object = json.loads(text)
+        if not isinstance(found, dict):
+            raise DamagedError("it has lost count")
+        return {int(shelf): (int(count), int(size)) for shelf, (count, size) in found.items()}
+    except (ValueError, TypeError) as error:
+        raise DamagedError("it has lost count") from error
