@@ -38,7 +38,7 @@ class Sealer:
         self._recipients = [pyrage.x25519.Recipient.from_str(recipient)]
 
     def seal(self, picture: bytes) -> bytes:
-        """*picture*, for the hub alone; about 230 bytes longer."""
+        """*picture*, for the hub alone; 210 to 400 bytes longer, as the library adds a stanza of random size."""
         sealed: bytes = pyrage.encrypt(picture, self._recipients)
         return sealed
 

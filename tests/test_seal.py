@@ -29,7 +29,8 @@ def test_the_hub_opens_what_the_box_sealed(identity, opener):
     assert not is_sealed(picture)
     assert picture[10:60] not in sealed
     assert sealer.seal(picture) != sealed
-    assert len(sealed) - len(picture) < 300
+    # What core/fitting.py leaves room for. The library adds a stanza of random size, so once says little.
+    assert max(len(sealer.seal(picture)) for _ in range(300)) - len(picture) < 400 + 16
     assert opener.open(sealed) == picture
 
 

@@ -11,7 +11,7 @@ from typing import Final
 
 from edge_agent.core.messages import Command, Level, LimitPictures, LinkUp, Memory, Remember, Say
 
-# Topic, properties and data of a picture take about 1.2 kB; sealing adds some 230 bytes, and 16 for each 64 kB.
+# Topic, properties and data of a picture take about 1.2 kB; sealing adds up to 400 bytes, and 16 for each 64 kB.
 BESIDE_BYTES: Final = 3_000
 SEAL_SHARE: Final = 1 / 2_000
 LEAST_BYTES: Final = 1_000  # below this there is no picture left to speak of
