@@ -30,6 +30,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
+from edge_agent import whole
 from edge_agent.clock import Clock, SystemClock
 from edge_agent.core import wire
 from edge_agent.core.messages import Json
@@ -762,11 +763,7 @@ def _write_whole(path: Path, content: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     draft.replace(path)
-    handle = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    whole.sync_folder(path.parent)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

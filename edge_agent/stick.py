@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Self, TypeGuard, cast
 
+from edge_agent import whole
 from edge_agent.core import wire
 from edge_agent.core.messages import Json
 
@@ -176,7 +177,7 @@ class Stick:
             os.close(self._folder)
             msg = f"{folder}: another export is writing there"
             raise StickError(msg) from None
-        _sync_path(folder.parent)
+        whole.sync_folder(folder.parent)
 
     def __enter__(self) -> Self:
         """It is open already."""
@@ -541,11 +542,3 @@ def _write(descriptor: int, content: bytes) -> None:
     left = memoryview(content)
     while left:
         left = left[os.write(descriptor, left) :]
-
-
-def _sync_path(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -372,9 +372,11 @@ class Spool:
         found = self._do(lambda store: store.fetch(fetch, self._owed, spent))
         if self._open.epoch != epoch:
             self._report(force=True)  # first the epoch, then seqs of it
-        with self._facts_lock:
-            times = Times.load(self._facts.get(FACT))
-        self._post(replace(found, records=tuple(map(times.corrected, found.records))))
+        if not all(stored.trusted for stored in found.records):
+            with self._facts_lock:
+                times = Times.load(self._facts.get(FACT))
+            found = replace(found, records=tuple(map(times.corrected, found.records)))
+        self._post(found)
 
     def _purge(self, job: PurgeJob) -> None:
         owed = job.owed
