@@ -11,7 +11,7 @@ FORM ?= short
 SEED ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check quick cover bench bench-scenes bench-episodes torture cut-privacy fix mutants card constraints-check install uninstall clean
+.PHONY: help setup demo test check quick cover bench bench-scenes bench-episodes torture cut-privacy chaos fuzz-orders contract asyncapi fix mutants card constraints-check install uninstall clean
 
 help: ## this list
 	@sed -n 's/^\([a-z%-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -46,6 +46,19 @@ bench-episodes: setup ## a thousand cameras taken home, played on SCENES=DIR, or
 
 cut-privacy: setup ## cut the power N times around a press of the switch (as root; N=100 takes some minutes)
 	@PRIVACY_CUTS=$(or $(N),100) $(BIN)/pytest tests/test_presscut.py -rP $(ARGS)
+
+fuzz-orders: setup ## N bad commands and policies against the signature check and the agent (N=100000: some minutes)
+	@$(BIN)/python -m tests.support.orderfuzz --count $(or $(N),100000) $(ARGS)
+
+chaos: setup ## N seeded faults on the line between box and hub (N=1000: some minutes); 1 if one did harm
+	@$(BIN)/python -m tests.chaos --faults $(or $(N),1000) $(ARGS)
+
+contract: setup ## write docs/asyncapi.yaml, docs/schemas and docs/examples from core/wire.py
+	@$(BIN)/python -m tests.support.contract
+
+asyncapi: setup ## validate docs/asyncapi.yaml with @asyncapi/cli (needs npm; fetched into .venv once; no metrics sent)
+	@test -x .venv/asyncapi/node_modules/.bin/asyncapi || npm install --silent --no-audit --no-fund --prefix .venv/asyncapi @asyncapi/cli@6.2.0
+	@CI=true HOME=$(CURDIR)/.venv/asyncapi .venv/asyncapi/node_modules/.bin/asyncapi validate docs/asyncapi.yaml --fail-severity error --suppressWarnings asyncapi-latest-version
 
 bench-%: setup
 	@$(BIN)/python -m tests.bench.$* $(ARGS)

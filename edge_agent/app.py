@@ -17,7 +17,7 @@ import signal
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -30,6 +30,7 @@ from edge_agent.config import ConfigError, load, read_secret
 from edge_agent.core.agent import About, Agent
 from edge_agent.core.messages import (
     Beep,
+    Climb,
     Command,
     Connect,
     CorrectTimes,
@@ -59,8 +60,11 @@ from edge_agent.core.settings import Hub, Settings
 from edge_agent.core.walltime import floor_of
 from edge_agent.hub import HubLink
 from edge_agent.inbox import Inbox
+from edge_agent.ladder import Ladder
 from edge_agent.network import Network
 from edge_agent.orders import Orders
+from edge_agent.pairs import Pairs
+from edge_agent.renewal import Renewal
 from edge_agent.sensors import Sensors, real_factory
 from edge_agent.shutter import Shutter
 from edge_agent.spool import Spool
@@ -144,7 +148,9 @@ class App:
         )
         self._orders = Orders(settings.hub.order_key_file)
         remembered = {memory: self._spool.recall(memory) for memory in Memory}
-        clock.set_floor(floor_of(remembered[Memory.CLOCK]))
+        remembered[Memory.POLICY] = self._orders.own(remembered[Memory.POLICY])
+        passed_s = floor_of(remembered[Memory.CLOCK])
+        clock.set_floor(passed_s)
         self._agent = Agent(
             settings,
             About(version=__version__, boot=clock.boot),
@@ -153,6 +159,20 @@ class App:
             clock=clock_read(clock),
             remembered={memory: kept for memory, kept in remembered.items() if kept is not None},
         )
+        renewal: Renewal | None = None
+        if settings.hub.tls is not None:
+            pairs = Pairs(settings.hub.tls, settings.pairs_folder, secret=read_secret)
+            renewal = stack.enter_context(
+                Renewal(
+                    # A made-up street asks no real hub for anything.
+                    replace(settings.hub, renew_url=None) if settings.simulated else settings.hub,
+                    pairs,
+                    post=post,
+                    clock=clock,
+                    chance=self._chance,
+                    passed_s=passed_s,
+                )
+            )
         self._link = stack.enter_context(
             HubLink(
                 settings.hub,
@@ -160,8 +180,19 @@ class App:
                 shutter=self._shutter,
                 post=post,
                 clock=clock,
-                secret=read_secret,
+                credentials=renewal,
                 simulated=settings.simulated,
+                passed_s=passed_s,
+            )
+        )
+        self._ladder = stack.enter_context(
+            Ladder(
+                settings.hub,
+                settings.runs,
+                pair=None if renewal is None else renewal.offer,
+                post=post,
+                clock=clock,
+                passed_s=passed_s,
             )
         )
         self._cameras = stack.enter_context(
@@ -284,6 +315,8 @@ class App:
                 self._spool.purge(command)
             case CorrectTimes():
                 self._spool.correct(command)
+            case Remember(memory=Memory.POLICY):
+                self._spool.remember(command.memory, self._orders.bound(command.value))
             case Remember():
                 self._spool.remember(command.memory, command.value)
             case Connect():
@@ -292,6 +325,8 @@ class App:
                 self._link.disconnect(command)
             case Send():
                 self._link.send(command)
+            case Climb():
+                self._ladder.climb(command)
             case Verify():
                 self._inbox.post(self._orders.verify(command.message))
             case ShowLamps():

@@ -12,15 +12,15 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import threading
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
 
 from edge_agent import whole
 from edge_agent.core.cable import LENGTH_MAX_M, Baseline
-from edge_agent.core.messages import BaselineRead, Died, Event
+from edge_agent.core.messages import BaselineRead, Event
 from edge_agent.core.settings import CABLES, Electrics, MeasuredLoop, Run
+from edge_agent.part import Part
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -112,19 +112,16 @@ class BaselineWatch:
         self._folder = folder
         self._post = post
         self._stamps: dict[str, whole.Stamp] = {}
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="baselines", daemon=True)
+        self._part = Part("baselines", self._run, post=post)
 
     def __enter__(self) -> BaselineWatch:
         self.look()  # before the first reading of a loop can be told
         if self._runs:
-            self._thread.start()
+            self._part.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        if self._thread.ident is not None:
-            self._thread.join(timeout=5)
+        self._part.leave()
 
     def look(self) -> None:
         """Post what is new. Reads a file only when its stamp changed."""
@@ -137,11 +134,8 @@ class BaselineWatch:
                 self._post(read(self._folder, run, self._electrics))
 
     def _run(self) -> None:
-        try:
-            while not self._stop.wait(LOOK_S):
-                self.look()
-        except Exception as error:  # noqa: BLE001 - the top of a thread: nothing may end it in silence
-            self._post(Died(part="baselines", detail=f"{type(error).__name__}: {error}"))
+        while not self._part.wait(LOOK_S):
+            self.look()
 
 
 def _differs(baseline: Baseline, run: Run, electrics: Electrics) -> str:

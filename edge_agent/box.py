@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Final
 
 import psutil
 
-from edge_agent.core.messages import BoxRead, ClockRead, Died, Event
+from edge_agent.core.messages import BoxRead, ClockRead, Event
+from edge_agent.part import Part
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -68,29 +69,23 @@ class Box:
         self._sysfs = sysfs
         self._process = psutil.Process()
         self._mute = False  # whether the last reading failed: said once
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="box", daemon=True)
+        self._part = Part("box", self._run, post=post)
 
     def __enter__(self) -> Box:
-        self._thread.start()
+        self._part.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        if self._thread.ident is not None:
-            self._thread.join(timeout=5)
+        self._part.leave()
 
     def _run(self) -> None:
-        try:
+        self._post(clock_read(self._clock))
+        psutil.cpu_percent()  # psutil counts from this thread's last call
+        wait_s = _FIRST_S
+        while not self._part.wait(wait_s):
             self._post(clock_read(self._clock))
-            psutil.cpu_percent()  # psutil counts from this thread's last call
-            wait_s = _FIRST_S
-            while not self._stop.wait(wait_s):
-                self._post(clock_read(self._clock))
-                self._report()
-                wait_s = EVERY_S
-        except Exception as error:  # noqa: BLE001 - the top of a thread: nothing may end it in silence
-            self._post(Died(part="box", detail=f"{type(error).__name__}: {error}"))
+            self._report()
+            wait_s = EVERY_S
 
     def _report(self) -> None:
         """One reading; a kernel that answers oddly costs the reading, not the agent."""

@@ -7,7 +7,13 @@ Promises:
   has left this process: a press stops everything that waits here, and wakes this thread to see to the rest.
 - If any of a picture is still on this box when a press comes, in the library or in the kernel, the connection is reset
   and that rest thrown away; however a connection ends, the kernel sends nothing more of it on its own.
-- Plain TCP goes to this machine only, and a simulated box speaks to this machine only.
+- Plain TCP goes to this machine only, and a simulated box speaks to this machine only; a broker that names another server is
+  not followed: there is none in the configuration.
+- Of what arrives at most twice `HANG_UP_BYTES` are held in here: a broker that sends a larger packet, or what would have to be kept
+  for it, is hung up on, before memory is taken for it; a message larger than was announced is dropped, and so is what comes on top of
+  `HANG_UP_BYTES` before the connection is up.
+- Topics that come again and again are written out once a connection, as far as the broker takes aliases; never one too many.
+- A hub whose dates do not fit a clock that nothing vouches for gets no picture, until they fit one that something does.
 - No method blocks, no callback of the library can end the thread, nothing is retried here.
 Not its job: when to connect, what to send, what a message means (core/uplink.py, core/wire.py).
 """
@@ -16,7 +22,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import os
 import select
 import socket
 import ssl
@@ -27,7 +32,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 from paho.mqtt.client import Client, MQTTMessage, MQTTv5
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
@@ -52,12 +57,13 @@ from edge_agent.core.messages import (
     Send,
 )
 from edge_agent.core.settings import is_loopback
+from edge_agent.tls import Context, Pair, client_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from edge_agent.clock import Clock
-    from edge_agent.core.settings import Hub, Identity, SecretRef, Tls
+    from edge_agent.core.settings import Hub, Identity, Tls
     from edge_agent.shutter import Shutter
 
 KEEPALIVE_S: Final = 30
@@ -65,10 +71,20 @@ DIAL_S: Final = 10.0  # each of TCP (per address) and TLS
 GREETING_S: Final = 15.0  # each of CONNACK, SUBACK and the birth's PUBACK
 FAREWELL_S: Final = 2.0
 CLOSE_S: Final = 5.0
-# A name that nobody answers for can hold the resolver for half a minute; the watchdog may wait so long for us.
-PATIENCE_S: Final = 90.0
+# What one dial may take with nobody at fault here: a name that nobody answers for (three servers, a search list: a minute and a
+# half), then each of a hub's addresses in turn, then TLS. It holds nothing up but the link itself, so the watchdog waits.
+PATIENCE_S: Final = 300.0
 ROUND_S: Final = 1.0
 MAX_MESSAGE_BYTES: Final = wire.MAX_WORD_BYTES
+MAX_PACKET_BYTES: Final = (
+    MAX_MESSAGE_BYTES + 4096
+)  # payload, topic and properties; announced to the broker
+# Not every broker heeds that. What is a little larger is read and dropped, or a message that somebody left retained would keep the box
+# from ever staying connected; what is this large is not read.
+HANG_UP_BYTES: Final = 4 * 1024 * 1024
+# Packets that a broker leaves unread while it goes on sending; a window and its answers are a few dozen.
+MAX_ANSWERS: Final = 1_000
+READS: Final = 100  # in one round
 # What the kernel may hold unsent: little, or fresh news would wait behind it.
 UNSENT_BYTES: Final = 64 * 1024
 DEFAULT_RECEIVE_MAXIMUM: Final = 65_535  # MQTT 5, 3.2.2.3.3
@@ -78,6 +94,12 @@ _FIRST_FAILURE: Final = 0x80
 _VERSION: Final = frozenset({0x81, 0x82, 0x84})
 _CLIENT: Final = frozenset({0x80, 0x85, 0x86, 0x87, 0x8A, 0x8C, 0x8E, 0x98})
 _TOPIC: Final = frozenset({0x90, 0x95, 0x99, 0x9A, 0x9B})
+
+# There, but not for us now: unavailable, busy, message rate, quota, use another server, moved, connection rate. Whoever says so
+# is left alone for a whole window. Not 0x8B (shutting down): that is a restart, for which the usual spread is made.
+_PATIENCE: Final = frozenset({0x88, 0x89, 0x96, 0x97, 0x9C, 0x9D, 0x9F})
+_ELSEWHERE: Final = frozenset({0x9C, 0x9D})
+_MAX_TOLD: Final = 120  # characters of what a broker says, in a finding
 
 _WITH_WILL: Final = "Disconnect with will message"
 
@@ -111,22 +133,73 @@ class _Heard:
     suback: tuple[int, ...] | None = None
     answers: list[tuple[int, int]] = field(default_factory=list)  # (mid, PUBACK code)
     messages: list[MQTTMessage] = field(default_factory=list)
-    lost: tuple[int, str, bool] | None = None  # (code, text, was it the server's DISCONNECT)
+    bytes: int = 0  # of those
+    # (code, text, was it the server's DISCONNECT, what it said besides)
+    lost: tuple[int, str, bool, Properties | None] | None = None
 
 
-class _Context(ssl.SSLContext):
-    """Remembers the socket it wrapped last: the library leaves it open if the handshake fails."""
+class _NotTaken(Exception):  # noqa: N818 - never leaves this module
+    """What this box takes no memory for; says what."""
 
-    last: ssl.SSLSocket | None = None
 
-    def wrap_socket(self, *arguments: object, **named: object) -> ssl.SSLSocket:
-        self.last = super().wrap_socket(*arguments, **named)  # type: ignore[arg-type]
-        return self.last
+class _Client(Client):
+    """Reads nothing beyond bounds: the library would take memory for whatever it is told."""
 
-    def close_last(self) -> None:
-        if self.last is not None:
-            self.last.close()
-            self.last = None
+    def _sock_recv(self, bufsize: int) -> bytes:
+        # Asked for all that is left of a packet at once, so the first question names its length.
+        if bufsize > HANG_UP_BYTES:
+            what = f"a packet of more than {HANG_UP_BYTES} bytes"
+            raise _NotTaken(what)
+        return super()._sock_recv(bufsize)
+
+    def _handle_publish(self) -> MQTTErrorCode:
+        # Nobody subscribed with more than QoS 1, and what comes with 2 the library keeps until the broker releases it.
+        if self._in_packet["command"] & 0x04:
+            raise _NotTaken("messages of QoS 2")
+        if len(self._out_packet) > MAX_ANSWERS:
+            what = f"messages, and reads none of {MAX_ANSWERS} answers"
+            raise _NotTaken(what)
+        return super()._handle_publish()
+
+
+class _Aliases:
+    """Numbers that stand for topics on one connection."""
+
+    def __init__(self, most: int = 0) -> None:
+        """*most*: what the broker announced; 0 = it takes none."""
+        self._most = most
+        self._numbers: dict[str, int] = {}
+
+    def write(self, message: Message) -> tuple[str, int | None]:
+        """The topic to write ("" = the number is enough), and the number to write beside it."""
+        number = self._numbers.get(message.topic)
+        if number is not None:
+            return "", number
+        # A camera's state is retained and rare; what streams comes again.
+        if message.retain or len(self._numbers) >= self._most:
+            return message.topic, None
+        return message.topic, len(self._numbers) + 1
+
+    def written(self, topic: str, number: int | None) -> None:
+        """That is on its way, so from here on the broker knows the number."""
+        if number is not None and topic:
+            self._numbers[topic] = number
+
+
+class Credentials(Protocol):
+    """By what the hub knows this box. Asked for each connection, and told how it went; both at once."""
+
+    def offer(self) -> Pair:
+        """The pair for the next connection; may raise whatever reading it raises."""
+        ...
+
+    def worked(self, pair: Pair) -> object:
+        """A connection came up with *pair*."""
+        ...
+
+    def refused(self, pair: Pair) -> object:
+        """The hub did not let *pair* in, or that cannot be ruled out."""
+        ...
 
 
 # SO_LINGER of no time: close() sends a reset and drops what is unsent. So does the kernel if this process dies: its
@@ -146,16 +219,21 @@ class HubLink:
         shutter: Shutter,
         post: Callable[[Event], None],
         clock: Clock,
-        secret: Callable[[SecretRef], str],
+        credentials: Credentials | None,
+        passed_s: float = 0.0,
         simulated: bool = False,
     ) -> None:
-        """*secret* reads the client key when it is needed; *simulated* boxes are kept on this machine."""
+        """*credentials*: None only without TLS. *passed_s*: Unix time that an earlier boot knew to have passed.
+
+        *simulated* boxes are kept on this machine.
+        """
         self._settings = settings
         self._identity = identity
         self._shutter = shutter
         self._post = post
         self._clock = clock
-        self._secret = secret
+        self._credentials = credentials
+        self._passed_s = passed_s
         self._simulated = simulated
         self._leaves = {wire.topic(identity, leaf): leaf for leaf in wire.ORDERS_FROM_HUB}
 
@@ -172,12 +250,15 @@ class HubLink:
         self._phase = _Phase.IDLE
         self._deadline = 0.0
         self._client: Client | None = None
+        self._context: Context | None = None
+        self._pair: Pair | None = None
         self._heard = _Heard()
         self._birth: Message | None = None
         self._farewell_mid = -1
         self._birth_mid = -1
         self._refused: tuple[str, ...] = ()
         self._limits = (DEFAULT_RECEIVE_MAXIMUM, -1)
+        self._aliases = _Aliases()
         self._outgoing: deque[Send] = deque()
         self._pictures: dict[int, int] = {}  # mid -> presses when it was handed over; unanswered
         self._tickets: dict[int, int] = {}  # mid -> ticket
@@ -250,6 +331,7 @@ class HubLink:
         """Wait for something to do, and do it; False = closed for good."""
         self._round_at = self._clock.now()
         self._cut()
+        self._vouch()
         with self._lock:
             jobs, self._jobs = self._jobs, deque()
             closing = self._closing
@@ -301,6 +383,9 @@ class HubLink:
         try:
             self._client = self._dial(command)
         except _Refusal as refusal:
+            # A certificate of the hub's that we do not accept says nothing about ours.
+            theirs = isinstance(refusal.__cause__, ssl.SSLCertVerificationError)
+            self._turned_down(None if theirs or refusal.down.local else refusal.down.key)
             self._drop()
             self._post(refusal.down)
             return
@@ -329,7 +414,7 @@ class HubLink:
                 local=True,
             )
         client = self._new_client(command.will)
-        context = None if tls is None else self._tls_context(tls)
+        context = self._context = None if tls is None else self._tls_context(tls)
         if context is not None:
             client.tls_set_context(context)
         try:
@@ -337,7 +422,9 @@ class HubLink:
                 host,
                 port,
                 keepalive=KEEPALIVE_S,
-                clean_start=True,  # the journal is our session; the broker need not keep one
+                # The journal is our session. One that the broker kept would hold commands for a box that is away,
+                # which are to expire, not to wait; and what it had not sent on we would send again all the same.
+                clean_start=True,
                 properties=_connect_properties(),
             )
         except (OSError, ValueError) as error:
@@ -353,7 +440,7 @@ class HubLink:
 
     def _new_client(self, will: Message) -> Client:
         identity = self._identity
-        client = Client(
+        client = _Client(
             CallbackAPIVersion.VERSION2,
             # Box names are unique within an RT only; two clients with one name would throw each other out for ever.
             client_id=f"{identity.kelurahan}-{identity.rw}-{identity.rt}-{identity.box}",
@@ -376,33 +463,24 @@ class HubLink:
         )
         client.on_subscribe = lambda _c, _u, _m, codes, _p: _note_suback(heard, codes)
         client.on_publish = lambda _c, _u, mid, code, _p: heard.answers.append((mid, code.value))
-        client.on_message = lambda _c, _u, message: heard.messages.append(message)
-        client.on_disconnect = lambda _c, _u, flags, code, _p: _note_lost(
-            heard, code, from_server=flags.is_disconnect_packet_from_server
+        client.on_message = lambda _c, _u, message: _note_message(heard, message)
+        client.on_disconnect = lambda _c, _u, flags, code, said: _note_lost(
+            heard, code, said, from_server=flags.is_disconnect_packet_from_server
         )
         return client
 
-    def _tls_context(self, tls: Tls) -> _Context:
+    def _tls_context(self, tls: Tls) -> Context:
         try:
-            context = _Context(ssl.PROTOCOL_TLS_CLIENT)  # checks the name and wants a certificate
-            context.load_verify_locations(cafile=tls.ca_file)
-            context.minimum_version = ssl.TLSVersion.TLSv1_2
-            # The key may be a systemd credential; OpenSSL wants a path. A memory file never touches a disk.
-            key = os.memfd_create("client-key", os.MFD_CLOEXEC)
-            try:
-                with os.fdopen(os.dup(key), "w", encoding="ascii") as memory:
-                    memory.write(self._secret(tls.key))
-                context.load_cert_chain(
-                    tls.certificate_file, f"/proc/self/fd/{key}", password=lambda: ""
-                )
-            finally:
-                os.close(key)
+            if self._credentials is not None:
+                self._pair = self._credentials.offer()
+            return client_context(
+                tls.ca_file, self._pair, clock=self._clock, passed_s=self._passed_s
+            )
         except Exception as error:
             # Any reader of files and of a foreign encoding, and the secret's own error type, end here: all say that
             # the box cannot prove who it is. The text names a file, never its content.
             detail = f"certificate, key or CA file unusable: {_first_line(error)}"
             raise _Refusal(FindingKey.HUB_TLS, detail, local=True) from error
-        return context
 
     # ---- carrying ----
 
@@ -412,6 +490,10 @@ class HubLink:
             return
         try:
             _turn(self._client)
+        except _NotTaken as what:
+            detail = f"{self._where()} sends {what}, which this box does not take"
+            self._lose(LinkDown(key=FindingKey.HUB_REFUSED_VERSION, detail=detail))
+            return
         except Exception as error:  # noqa: BLE001 - a broker's garbage surfaces as nearly any exception
             detail = f"sends what is not MQTT 5 ({type(error).__name__})"
             self._lose(LinkDown(key=FindingKey.HUB_REFUSED_VERSION, detail=detail))
@@ -433,7 +515,7 @@ class HubLink:
         stays: deque[Send] = deque()
         for job in self._outgoing:
             camera = job.message.picture_of
-            if camera is None or self._shutter.allows(camera):
+            if camera is None or self._allows(camera):
                 stays.append(job)
             else:
                 self._post(NotSent(ticket=job.ticket))
@@ -450,6 +532,29 @@ class HubLink:
         detail = "hung up: a picture was on its way when the privacy switch was pressed"
         self._lose(LinkDown(key=None, detail=detail, by_press=True))
 
+    @property
+    def _doubtful(self) -> bool:
+        return self._context is not None and self._context.doubtful
+
+    def _allows(self, camera: str) -> bool:
+        """Whether a picture of *camera* may leave now: asked right before each is handed over."""
+        return self._shutter.allows(camera) and not self._doubtful
+
+    def _vouch(self) -> None:
+        """Make up for the hub's dates as soon as there is a clock to hold them against."""
+        if self._context is None or not self._context.doubtful or self._phase is not _Phase.UP:
+            return
+        if self._clock.trusted() and (why := self._context.vouch(self._clock.wall())):
+            detail = f"{self._where()}: {why}, as the box knows now that its clock is set"
+            self._lose(LinkDown(key=FindingKey.HUB_TLS, detail=detail))
+
+    def _turned_down(self, key: FindingKey | None) -> None:
+        """A connection never came up: was that for the pair?"""
+        if self._credentials is None or self._pair is None:
+            return
+        if key in (FindingKey.HUB_TLS, FindingKey.HUB_REFUSED_CLIENT):
+            self._credentials.refused(self._pair)
+
     def _digest(self, client: Client, heard: _Heard) -> None:
         if heard.connack is not None and self._phase is _Phase.GREETING:
             self._on_connack(client, *heard.connack)
@@ -459,7 +564,7 @@ class HubLink:
         for mid, code in answers:
             self._on_answer(mid, code)
         if self._phase is _Phase.UP:
-            messages, heard.messages = heard.messages, []
+            messages, heard.messages, heard.bytes = heard.messages, [], 0
             for message in messages:
                 self._on_message(message)
         if heard.lost is not None and self._client is not None:
@@ -467,9 +572,10 @@ class HubLink:
 
     def _on_connack(self, client: Client, code: int, text: str, properties: Properties) -> None:
         if code != 0:
-            detail = f"{self._where()} refuses this box: {text} (0x{code:02X})"
-            self._lose(LinkDown(key=_key_of(code), detail=detail))
+            detail = f"{self._where()} refuses this box: {_reason(text, code, properties)}"
+            self._lose(LinkDown(key=_key_of(code), detail=detail, patient=code in _PATIENCE))
             return
+        self._aliases = _Aliases(_whole(properties, "TopicAliasMaximum", 0))
         self._limits = (
             _whole(properties, "ReceiveMaximum", DEFAULT_RECEIVE_MAXIMUM),
             _whole(properties, "MaximumPacketSize", -1),
@@ -503,19 +609,22 @@ class HubLink:
         if birth_code >= _FIRST_FAILURE and self._birth is not None:
             refused = (*refused, self._birth.topic)
         self._phase, self._deadline = _Phase.UP, float("inf")
+        if self._credentials is not None and self._pair is not None:
+            self._credentials.worked(self._pair)
         receive_maximum, packet = self._limits
         self._post(
             LinkUp(
                 receive_maximum=receive_maximum,
                 maximum_packet_bytes=None if packet < 0 else packet,
                 simulated_peer=is_loopback(self._settings.host),
+                doubtful=self._doubtful,
                 refused=refused,
             )
         )
 
     def _on_message(self, message: MQTTMessage) -> None:
         leaf = self._leaves.get(_topic_of(message))
-        if leaf is None or len(message.payload) > MAX_MESSAGE_BYTES:
+        if leaf is None:
             return
         answer_to: object = getattr(message.properties, "ResponseTopic", None)
         correlation: object = getattr(message.properties, "CorrelationData", None)
@@ -529,14 +638,14 @@ class HubLink:
             )
         )
 
-    def _on_lost(self, code: int, text: str, from_server: bool) -> None:  # noqa: FBT001 - one caller
+    def _on_lost(self, code: int, text: str, from_server: bool, said: Properties | None) -> None:  # noqa: FBT001 - one caller
         if self._phase is _Phase.LEAVING:
             self._lose(LinkDown(key=None, detail="closed"))
         elif from_server:
-            detail = f"{self._where()} closed the connection: {text} (0x{code:02X})"
+            detail = f"{self._where()} closed the connection: {_reason(text, code, said)}"
             if code == _SESSION_TAKEN_OVER:
                 detail += "; is there another box with the same name?"
-            self._lose(LinkDown(key=_key_of(code), detail=detail))
+            self._lose(LinkDown(key=_key_of(code), detail=detail, patient=code in _PATIENCE))
         elif self._phase is _Phase.GREETING and self._settings.tls is not None:
             detail = f"{self._where()} closed the connection after TLS; does it accept this box's certificate?"
             self._lose(LinkDown(key=FindingKey.HUB_TLS, detail=detail))
@@ -548,7 +657,7 @@ class HubLink:
         camera = job.message.picture_of
         # Counted before it is asked: a press in between is then seen as one that came after.
         press = self._shutter.presses
-        if camera is not None and not self._shutter.allows(camera):
+        if camera is not None and not self._allows(camera):
             self._post(NotSent(ticket=job.ticket))
             return
         mid = self._hand_over(client, job.message)
@@ -561,14 +670,18 @@ class HubLink:
 
     def _hand_over(self, client: Client, message: Message) -> int:
         """Give *message* to the library; its mid, or -1 if it was not taken."""
+        topic, alias = self._aliases.write(message)
         info = client.publish(
-            message.topic,
+            topic,
             message.payload,
             qos=1,
             retain=message.retain,
-            properties=_publish_properties(message),
+            properties=_publish_properties(message, alias),
         )
-        return info.mid if info.rc == MQTTErrorCode.MQTT_ERR_SUCCESS else -1
+        if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
+            return -1
+        self._aliases.written(topic, alias)
+        return info.mid
 
     # ---- closing ----
 
@@ -609,12 +722,15 @@ class HubLink:
         self._lose(LinkDown(key=FindingKey.HUB_UNREACHABLE, detail=detail))
 
     def _lose(self, down: LinkDown) -> None:
+        if self._phase is not _Phase.UP:
+            self._turned_down(down.key)
         self._drop()
         self._post(down)
 
     def _drop(self) -> None:
         """Forget the connection, and what the kernel still holds for it; without a DISCONNECT the broker publishes the Will."""
         client, self._client = self._client, None
+        self._context = self._pair = None
         self._phase = _Phase.IDLE
         self._outgoing.clear()
         self._tickets.clear()
@@ -635,9 +751,10 @@ class HubLink:
 
 def _turn(client: Client) -> None:
     """One round of reading and writing; blocks on nothing."""
-    client.loop_read()
-    while isinstance(found := client.socket(), ssl.SSLSocket) and found.pending():
+    for _ in range(READS):  # a press shall not wait behind a broker that never stops talking
         client.loop_read()
+        if not isinstance(found := client.socket(), ssl.SSLSocket) or not found.pending():
+            break
     if client.want_write():
         client.loop_write()
     client.loop_misc()
@@ -663,9 +780,19 @@ def _note_suback(heard: _Heard, codes: list[ReasonCode]) -> None:
     heard.suback = tuple(code.value for code in codes)
 
 
-def _note_lost(heard: _Heard, code: ReasonCode, *, from_server: bool) -> None:
+def _note_message(heard: _Heard, message: MQTTMessage) -> None:
+    size = len(message.payload)
+    cost = size + 1000  # a short one is more than its payload
+    if size <= MAX_MESSAGE_BYTES and heard.bytes + cost <= HANG_UP_BYTES:
+        heard.messages.append(message)
+        heard.bytes += cost
+
+
+def _note_lost(
+    heard: _Heard, code: ReasonCode, said: Properties | None, *, from_server: bool
+) -> None:
     if heard.lost is None:  # the library may tell twice; the first is the cause
-        heard.lost = (code.value, str(code), from_server)
+        heard.lost = (code.value, str(code), from_server, said)
 
 
 def _properties(of: int) -> Properties:
@@ -676,7 +803,7 @@ def _connect_properties() -> Properties:
     properties = _properties(PacketTypes.CONNECT)
     properties.SessionExpiryInterval = 0
     properties.ReceiveMaximum = 20
-    properties.MaximumPacketSize = MAX_MESSAGE_BYTES + 4096  # payload, topic and properties
+    properties.MaximumPacketSize = MAX_PACKET_BYTES
     return properties
 
 
@@ -686,8 +813,10 @@ def _will_properties(will: Message) -> Properties:
     return properties
 
 
-def _publish_properties(message: Message) -> Properties:
+def _publish_properties(message: Message, alias: int | None) -> Properties:
     properties = _properties(PacketTypes.PUBLISH)
+    if alias is not None:
+        properties.TopicAlias = alias
     properties.ContentType = message.content_type
     if message.properties:
         properties.UserProperty = list(message.properties)
@@ -699,6 +828,25 @@ def _publish_properties(message: Message) -> Properties:
 def _whole(properties: Properties, name: str, otherwise: int) -> int:
     found: object = getattr(properties, name, None)
     return found if isinstance(found, int) and found > 0 else otherwise
+
+
+def _reason(text: str, code: int, said: Properties | None) -> str:
+    """A refusal in words: the code, and what the broker adds to it. A server that it names is reported, and not followed."""
+    reason = f"{text} (0x{code:02X})"
+    if told := _told(said, "ReasonString"):
+        reason += f": {told}"
+    if code in _ELSEWHERE:
+        named = _told(said, "ServerReference") or "none named"
+        reason += f"; other server: {named}; this box knows its configured one only"
+    return reason
+
+
+def _told(said: Properties | None, name: str) -> str:
+    """A text of the broker's, fit for one line."""
+    found: object = getattr(said, name, None)
+    if not isinstance(found, str):
+        return ""
+    return "".join(mark if mark.isprintable() else " " for mark in found)[:_MAX_TOLD]
 
 
 def _topic_of(message: MQTTMessage) -> str:

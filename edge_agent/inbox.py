@@ -2,18 +2,22 @@
 
 Promises: events come out in the order they went in; a newer picture of a camera replaces one that still waits, and takes its
 own place at the end: it never overtakes a press, a loop or a connection that came before it. So a slow core sees fresh
-pictures and memory stays bounded; everything else is never dropped. `post` never blocks. Pictures that waited when the privacy
-switch was pressed are never taken, and are gone from memory with the first event after it (the switch's own), however busy
-the core is.
+pictures and memory stays bounded; of what the hub says at most `WORDS_BYTES` wait, and what comes on top of that is dropped;
+everything else is never dropped. `post` never blocks. Pictures that waited when the privacy switch was pressed are never taken,
+and are gone from memory with the first event after it (the switch's own), however busy the core is.
 Not its job: deciding anything.
 """
 
 import threading
 from collections import deque
 from collections.abc import Callable
+from typing import Final
 
 from edge_agent.clock import Clock
-from edge_agent.core.messages import Event, PictureTaken, Tick
+from edge_agent.core.messages import Event, HubMessage, PictureTaken, Tick
+
+# A flood of words shall cost no memory; a hub repeats what it is not answered for, and its next watermark says what this one said.
+WORDS_BYTES: Final = 1_000_000
 
 
 class Inbox:
@@ -27,6 +31,7 @@ class Inbox:
         self._ready = threading.Condition()
         self._waiting: deque[Event | str] = deque()  # a camera id stands for its newest picture
         self._pictures: dict[str, PictureTaken] = {}
+        self._words_bytes = 0
         self._closed = False
 
     def post(self, event: Event) -> None:
@@ -40,7 +45,10 @@ class Inbox:
                     self._waiting.remove(event.camera)
                 self._waiting.append(event.camera)
                 self._pictures[event.camera] = event
-            else:
+            elif not isinstance(event, HubMessage):
+                self._waiting.append(event)
+            elif self._words_bytes + _cost(event) <= WORDS_BYTES:
+                self._words_bytes += _cost(event)
                 self._waiting.append(event)
             self._ready.notify()
 
@@ -59,6 +67,8 @@ class Inbox:
                 self._pictures.clear()
                 return None
             head = self._waiting.popleft()
+            if isinstance(head, HubMessage):
+                self._words_bytes -= _cost(head)
             return self._pictures.pop(head) if isinstance(head, str) else head
 
     def forget_pictures(self) -> None:
@@ -81,3 +91,8 @@ class Inbox:
         with self._ready:
             self._closed = True
             self._ready.notify_all()
+
+
+def _cost(word: HubMessage) -> int:
+    """Bytes that it holds; a short one is more than its payload."""
+    return len(word.payload) + len(word.correlation or b"") + len(word.response_topic or "") + 500

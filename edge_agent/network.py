@@ -12,12 +12,12 @@ import ipaddress
 import re
 import shutil
 import subprocess
-import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from edge_agent.core.messages import Died, Event, NicRead
+from edge_agent.core.messages import Event, NicRead
+from edge_agent.part import Part
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -46,26 +46,20 @@ class Network:
         self._clock = clock
         self._sysfs = sysfs
         self._told: dict[str, tuple[NicRead, float]] = {}
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="network", daemon=True)
+        self._part = Part("network", self._run, post=post)
 
     def __enter__(self) -> Network:
         if self._interfaces:
-            self._thread.start()
+            self._part.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        if self._thread.ident is not None:
-            self._thread.join(timeout=5)
+        self._part.leave()
 
     def _run(self) -> None:
-        try:
+        self.look()
+        while not self._part.wait(EVERY_S):
             self.look()
-            while not self._stop.wait(EVERY_S):
-                self.look()
-        except Exception as error:  # noqa: BLE001 - the top of a thread: nothing may end it in silence
-            self._post(Died(part="network", detail=f"{type(error).__name__}: {error}"))
 
     def look(self) -> None:
         """Read all, post what is news."""

@@ -5,11 +5,12 @@ agent up; nothing that a client sends is ever read. Never a picture: the snapsho
 Who may ask is decided by the file system alone (socket 0660 in a folder 0750, both of the agent's group): there is nothing
 here that a member of that group might not know, so the kernel's word on who connected is not asked for.
 
-The object: `box version boot at wall_s clock_trusted simulated suspended`;
+The object: `box version boot at wall_s clock_trusted simulated suspended suspension {until_s id en}`;
 `private {on since_s fault switch last_press_test_age_s}`;
 `cameras [{id name shown gate why link session fresh_video right_scene cable last_released_age_s period_s signal_detail}]`;
 `journal {depth oldest_age_s used_bytes quota_bytes durable}`;
-`uplink {state detail since_s in_flight settled_upto last_seq}`;
+`uplink {state detail since_s in_flight settled_upto last_seq retry_in_s backfill_in_s line_bytes_per_s
+pictures_wait_for_clock diagnosis {rung fault seen since_s id en steps [{rung holds seen}]} certificate {slot end_s due_s waiting trouble}}`;
 `orders [{order cause cameras open_s id en bring {id [] en []}}]`, the open work orders;
 `findings [{key camera since_s id en}]`. Unknown values are null. `{}` = the agent has only just started.
 
@@ -28,6 +29,7 @@ import os
 import socket
 import stat
 import threading
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -291,7 +293,7 @@ def _watch(path: str, language: str) -> int:
 
 def render(status: Mapping[str, object], *, language: str = "en") -> RenderableType:
     """The snapshot for a terminal. Whatever an agent of another version sent, this shows what it knows."""
-    parts: list[RenderableType] = [_head(status), _cameras(status), _lines(status)]
+    parts: list[RenderableType] = [_head(status), _cameras(status), _lines(status, language)]
     parts += [_order(order, language) for order in _items(status.get("orders"))]
     findings = _items(status.get("findings"))
     parts += [_finding(finding, language) for finding in findings]
@@ -312,7 +314,9 @@ def _head(status: Mapping[str, object]) -> Text:
         since = f" for {_lasting(private.get('since_s'))}" if private else ""
         head.append(f"\nPRIVATE{since}: no picture leaves the box", style="bold blue")
     if status.get("suspended") is True:
-        head.append("\nSUSPENDED by the city", style="bold yellow")
+        said = _table(status.get("suspension")).get("en")
+        why = "" if said is None else f" ({_text(said)})"
+        head.append(f"\nSUSPENDED by the city{why}", style="bold yellow")
     return head
 
 
@@ -354,7 +358,7 @@ def _cameras(status: Mapping[str, object]) -> Table:
     return table
 
 
-def _lines(status: Mapping[str, object]) -> Text:
+def _lines(status: Mapping[str, object], language: str) -> Text:
     journal, uplink = _table(status.get("journal")), _table(status.get("uplink"))
     durable = "" if journal.get("durable") is not False else ", IN MEMORY ONLY"
     oldest = (
@@ -375,7 +379,56 @@ def _lines(status: Mapping[str, object]) -> Text:
         f"{f' ({detail})' if detail not in {'', '?'} else ''}, {_text(uplink.get('in_flight'))} in flight, "
         f"settled up to {_text(uplink.get('settled_upto'))} of {_text(uplink.get('last_seq'))}"
     )
+    for line in (_diagnosis(uplink, language), _certificate(uplink)):
+        text.append(line)
     return text
+
+
+def _diagnosis(uplink: Mapping[str, object], language: str) -> Text:
+    """What is wrong on the way to the hub, and what to do about it."""
+    told = _table(uplink.get("diagnosis"))
+    if not told:
+        return Text()
+    rung = "cannot be told" if told.get("rung") is None else _text(told.get("rung"))
+    steps = ", ".join(
+        f"{_text(step.get('rung'))} {_STEP.get(step.get('holds'), '?')}"
+        for step in _items(told.get("steps"))
+    )
+    text = Text("\ndiagnosis", style="bold yellow")
+    text.append(
+        f" {rung}, for {_lasting(told.get('since_s'))}: {_text(told.get(language))}"
+        f"{f' [{steps}]' if steps else ''}",
+        style="default",
+    )
+    return text
+
+
+_STEP: Final[Mapping[object, str]] = {True: "holds", False: "FAILS", None: "?"}
+
+
+def _certificate(uplink: Mapping[str, object]) -> Text:
+    """How long the hub will know this box."""
+    told = _table(uplink.get("certificate"))
+    text = Text()
+    if told:
+        trouble = _text(told.get("trouble"))
+        text.append("\ncert     ", style="dim")
+        text.append(f"{_text(told.get('slot'))}, until {_day(told.get('end_s'))}")
+        if told.get("due_s") is not None:
+            text.append(f", to be renewed from {_day(told.get('due_s'))}")
+        if told.get("waiting") is True:
+            text.append(", a new one waits for its first connection")
+        if trouble not in {"", "?"}:
+            text.append(f" ({trouble})", style="yellow")
+    if uplink.get("pictures_wait_for_clock") is True:
+        text.append("\npictures wait until something vouches for the box's clock", style="yellow")
+    return text
+
+
+def _day(value: object) -> str:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 2e11:
+        return "?"
+    return f"{datetime.fromtimestamp(value, UTC):%Y-%m-%d}"
 
 
 def _order(order: Mapping[str, object], language: str) -> RenderableType:

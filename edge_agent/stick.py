@@ -6,7 +6,7 @@ CloudEvents as on the wire; `pictures/CAMERA/DAY/HOUR/` with the pictures of suc
 Promises: what is listed was synced and read back first; a stick that was pulled, is full or forgets loses lots that are then
 written again, never one that is counted; names are plain on FAT and exFAT too, without links or permissions; whatever lies on a
 foreign stick, reading it follows no link, leaves its folder nowhere and takes bounded memory.
-Not its job: what may leave the box (edge_agent/export), what the hub does with it (receiver.py).
+Not its job: what may leave the box (edge_agent/export), what the hub does with it (edge_agent/receiver).
 """
 
 from __future__ import annotations

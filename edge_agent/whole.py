@@ -38,13 +38,13 @@ def stamp(path: Path) -> Stamp:
     return found.st_ino, found.st_mtime_ns, found.st_size
 
 
-def write(path: Path, raw: bytes) -> None:
+def write(path: Path, raw: bytes, *, mode: int = _FILE_MODE) -> None:
     """Replace *path* by *raw*, whole or not at all; makes its folder. OSError if the disk refuses."""
     _make_folder(path.parent)
     beside = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
-        descriptor = os.open(beside, flags, _FILE_MODE)
+        descriptor = os.open(beside, flags, mode)
         with os.fdopen(descriptor, "wb") as file:
             file.write(raw)
             if os.geteuid() == 0:

@@ -272,5 +272,5 @@ def test_a_surprise_in_its_thread_is_told(tmp_path):
 def test_without_loops_there_is_no_thread(tmp_path):
     told: list[Event] = []
     with _watch(tmp_path, told.append, replace(RUN, loop=None)) as watch:
-        assert not watch._thread.is_alive()
+        assert not watch._part.running
     assert told == []

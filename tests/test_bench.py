@@ -15,8 +15,8 @@ import pytest
 
 from edge_agent import vision
 from edge_agent.demo_pictures import ROOM, ROOM_INFRARED, STREETS
-from tests.bench import episodes, outage, privacy, scenes
-from tests.support import gallery, lens, room
+from tests.bench import episodes, outage, privacy, scenes, uplink
+from tests.support import bridge, far_line, gallery, lens, room
 from tests.support.broker import needs_mosquitto, wait_for
 from tests.support.displacement import displacement
 from tests.support.peers import CameraHealth, PerceptualHash
@@ -484,3 +484,80 @@ def test_presses_in_the_short_form_find_pictures_before_and_none_after(tmp_path)
         rig.outcome.arrivals = list(rig.subscriber.pictures)
         assert rig.outcome.leaked() == []
         assert rig.line.picture_bytes > 0
+
+
+# ---- the uplink ----
+
+
+def segment(seq: int, payload: bytes, *, port: int = 4000) -> bytes:
+    """An IP packet with a TCP segment, as far as anybody looks at it."""
+    ip = b"\x45\x00\x00\x00\x00\x00\x00\x00\x40\x06\x00\x00" + b"\x0a\x00\x00\x01\x0a\x00\x00\x02"
+    head = struct.pack(">HHIIBBHHH", port, 8883, seq, 0, 5 << 4, 0x10, 1000, 0, 0)
+    return ip + head + payload
+
+
+def test_what_tcp_sends_again_is_no_use_of_a_line():
+    line = far_line.FarLine(bits_per_s=1_000_000)
+    packets = [
+        (segment(2**32 - 100, b"x" * 200), True),  # over the end of the numbers
+        (segment(100, b""), True),
+        (segment(100, b"y" * 50), True),
+        (segment(2**32 - 100, b"x" * 200), False),
+        (segment(100, b"y" * 50, port=4001), True),
+        (segment(150, b"z"), True),
+        (segment(100, b"y" * 50), False),
+        (b"\x60" + bytes(60), True),  # IPv6
+    ]
+    assert [line._is_fresh(packet) for packet, _ in packets] == [fresh for _, fresh in packets]
+    for packet, _ in packets:
+        line._count_in(packet, up=True)
+    line._count_in(b"\x45" + bytes(39), up=False)
+    carried = line.carried()
+    assert carried.up == sum(len(packet) for packet, _ in packets)
+    assert carried.fresh < carried.up
+    assert carried.down == 40
+
+
+def test_the_share_of_news_that_is_late_is_told_by_rank():
+    assert uplink.percentile([], 99) is None
+    assert uplink.percentile([0.3], 99) == 0.3
+    assert uplink.percentile([float(n) for n in range(200)], 99) == 197.0
+
+
+@pytest.mark.broker
+@pytest.mark.enable_socket
+@needs_mosquitto
+def test_the_bridge_delivers_all_that_it_kept(tmp_path):
+    assert bridge.drained_per_s(tmp_path, count=2_000, size=300) > 0
+
+
+@pytest.mark.broker
+@pytest.mark.enable_socket
+@needs_mosquitto
+def test_the_uplink_in_the_short_form_has_every_figure(tmp_path):
+    """The mechanics, on a line where one can be laid; how fast and how full is the bench's own affair."""
+    said: list[str] = []
+    short = ["--backlog", "20000", "--seconds", "6", "--rounds", "1", "--folder", str(tmp_path)]
+    assert uplink.main(short, said.append) == 0
+    found = json.loads(said[-1])
+    assert list(found) == [
+        "catchup_per_s",
+        "peer_bridge_per_s",
+        "link_use",
+        "class0_s_p99",
+        "live_s_p99",
+        "rss_growth_mb",
+        "bytes_per_record",
+        "bytes_idle_hour",
+    ]
+    assert found["catchup_per_s"] > 0
+    assert found["peer_bridge_per_s"] > 0
+    on_a_line = [value for key, value in found.items() if not key.endswith("per_s")]
+    if far_line.why_not():
+        assert set(on_a_line) == {None}
+        return
+    assert None not in on_a_line
+    assert set(found["link_use"]) == {"1mbit", "8mbit"}
+    assert 0 < found["link_use"]["1mbit"] <= 1.1  # a queue that is full at the start may run empty
+    assert found["bytes_per_record"] > uplink.RECORD_BYTES
+    assert found["class0_s_p99"] > far_line.WAY_S, "nothing is faster than the way"

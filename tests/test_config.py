@@ -935,6 +935,38 @@ def test_a_private_key_in_the_certificate_file_is_a_fault(tmp_path, tls):
     assert "take the private key out" in only_fault(tmp_path, tls).remedy
 
 
+def test_an_endpoint_for_renewals_is_taken_as_it_stands(tmp_path, tls):
+    url = "https://hub.example.org:8443/.well-known/est"
+    found = load(write(tmp_path, tls.replace("[hub]\n", f'[hub]\nrenew_url = "{url}"\n')))
+    assert found.hub.renew_url == url
+    assert found.pairs_folder == "/var/lib/edge-agent/pairs"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://hub.example.org/.well-known/est",
+        "https://",
+        "https://:8443/est",
+        "https://user:word@hub.example.org/est",
+        "https://hub.example.org/est?token=x",
+        "https://hub.example.org/est#x",
+        "https://hub.example.org:0/est",
+        "https://[::1/est",
+        "hub.example.org",
+    ],
+)
+def test_an_endpoint_that_is_not_safe_is_a_fault_and_not_repeated(tmp_path, tls, url):
+    fault = only_fault(tmp_path, tls.replace("[hub]\n", f'[hub]\nrenew_url = "{url}"\n'))
+    assert fault.where.endswith("hub.renew_url")
+    assert "word" not in f"{fault.found} {fault.allowed} {fault.remedy}"
+
+
+def test_an_endpoint_without_a_certificate_is_a_fault(tmp_path):
+    text = SOUND.replace("[hub]\n", '[hub]\nrenew_url = "https://hub.example.org/est"\n')
+    assert "no certificate to renew" in only_fault(tmp_path, text).found
+
+
 def test_a_der_certificate_is_explained(tmp_path, tls):
     (tmp_path / "ca.pem").write_bytes(b"\x30\x82\x01\x0a")
     assert "PEM" in only_fault(tmp_path, tls).remedy

@@ -11,7 +11,7 @@ import struct
 import termios
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,9 +20,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from paho.mqtt.client import Client, MQTTv5
+from paho.mqtt.enums import CallbackAPIVersion
 
 from edge_agent import hub
-from edge_agent.clock import SystemClock
+from edge_agent.clock import Clock, SystemClock
 from edge_agent.core import wire
 from edge_agent.core.messages import (
     Connect,
@@ -40,8 +42,10 @@ from edge_agent.core.messages import (
 )
 from edge_agent.core.settings import Hub, Identity, SecretRef, Tls, is_loopback
 from edge_agent.hub import HubLink
+from edge_agent.pairs import Pairs
 from edge_agent.shutter import Shutter
-from tests.support.broker import free_port, mosquitto, needs_mosquitto, wait_for
+from edge_agent.tls import Pair
+from tests.support.broker import free_port, iotcore, mosquitto, needs_mosquitto, wait_for
 from tests.support.thin_line import ThinLine
 
 IDENTITY = Identity(kelurahan="kuningan", rw="rw-03", rt="rt-02", box="box-1")
@@ -64,10 +68,54 @@ def presence(online: bool) -> Message:
 CONNECT = Connect(will=presence(False), birth=presence(True))
 
 
+def pairs(tls: Tls) -> Pairs:
+    """As the app has them, with the files of a test."""
+    folder = Path(tls.ca_file).parent / "pairs"
+    return Pairs(tls, str(folder), secret=lambda ref: Path(ref.file or "").read_text())
+
+
+@dataclass
+class Witness:
+    """Pairs, and what the link told them."""
+
+    pairs: Pairs
+    heard: list[tuple[str, str]]
+
+    def offer(self) -> Pair:
+        return self.pairs.offer()
+
+    def worked(self, pair: Pair) -> None:
+        self.heard.append(("worked", pair.name))
+
+    def refused(self, pair: Pair) -> None:
+        self.heard.append(("refused", pair.name))
+
+
+class Told(SystemClock):
+    """The kernel's clock, set wrong by so much, and vouched for or not."""
+
+    def __init__(self, *, offset_s: float = 0.0, is_trusted: bool = False) -> None:
+        super().__init__()
+        self.offset_s = offset_s
+        self.is_trusted = is_trusted
+
+    def wall(self) -> float:
+        return super().wall() + self.offset_s
+
+    def trusted(self) -> bool:
+        return self.is_trusted
+
+
 class Story:
     """A link and what it said."""
 
-    def __init__(self, port: int, tls: Tls | None = None, host: str = "127.0.0.1") -> None:
+    def __init__(
+        self,
+        port: int,
+        tls: Tls | None = None,
+        host: str = "127.0.0.1",
+        clock: Clock | None = None,
+    ) -> None:
         self.shutter = Shutter()
         self.events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self.link = HubLink(
@@ -75,8 +123,8 @@ class Story:
             IDENTITY,
             shutter=self.shutter,
             post=self.events.put,
-            clock=SystemClock(),
-            secret=lambda ref: Path(ref.file or "").read_text(),
+            clock=clock or SystemClock(),
+            credentials=None if tls is None else pairs(tls),
         )
 
     def next(self, within_s: float = 20.0) -> Event:
@@ -88,8 +136,10 @@ class Story:
 
 
 @contextmanager
-def story(port: int, tls: Tls | None = None, host: str = "127.0.0.1") -> Iterator[Story]:
-    found = Story(port, tls, host)
+def story(
+    port: int, tls: Tls | None = None, host: str = "127.0.0.1", clock: Clock | None = None
+) -> Iterator[Story]:
+    found = Story(port, tls, host, clock)
     with found.link:
         yield found
 
@@ -174,7 +224,7 @@ class Scripted:
     def _published(self, peer: socket.socket, body: bytes) -> None:
         size = struct.unpack(">H", body[:2])[0]
         topic = body[2 : 2 + size].decode()
-        self.script.topics.append(topic)
+        self.script.topics.append(topic)  # as written: "" stands for an alias
         code = self.script.puback(topic)
         if code is None:
             return
@@ -343,6 +393,231 @@ def test_the_hubs_words_come_after_link_up_and_only_those_that_are_ours() -> Non
         assert isinstance(told.next(), LinkUp)
         assert told.next() == HubMessage(leaf="ack", payload=b"{}", retained=True)
         assert told.next() == HubMessage(leaf="policy", payload=b"signed", retained=False)
+
+
+@pytest.mark.parametrize("length", [hub.HANG_UP_BYTES + 1, 268_435_455])
+def test_a_packet_that_would_take_too_much_memory_is_not_read(length: int) -> None:
+    left, head = length, bytearray([0x30])
+    while left:
+        left, digit = divmod(left, 128)
+        head.append(digit | (0x80 if left else 0))
+    with (
+        scripted(Script(after_up=bytes(head) + b"x" * 100_000)) as broker,
+        story(broker.port) as told,
+    ):
+        told.link.connect(CONNECT)
+        assert isinstance(told.next(), LinkUp)
+        event = told.next()
+        assert isinstance(event, LinkDown)
+        assert str(hub.HANG_UP_BYTES) in event.detail
+        assert not event.patient
+
+
+def qos(level: int, frame: bytes) -> bytes:
+    """A PUBLISH of `publish`, without payload, with this QoS and a packet id."""
+    size = struct.unpack(">H", frame[2:4])[0]
+    body = frame[2 : 4 + size] + b"\x00\x07" + frame[4 + size :]
+    return bytes([frame[0] | level << 1, len(body)]) + body
+
+
+def test_what_would_be_kept_for_a_broker_that_never_releases_it_is_not_taken() -> None:
+    words = qos(2, publish(f"{PREFIX}/ack", b""))
+    with scripted(Script(after_up=words)) as broker, story(broker.port) as told:
+        told.link.connect(CONNECT)
+        assert isinstance(told.next(), LinkUp)
+        event = told.next()
+        assert isinstance(event, LinkDown)
+        assert event.key is FindingKey.HUB_REFUSED_VERSION
+        assert "QoS 2" in event.detail
+
+
+def test_a_flood_before_the_link_is_up_takes_no_more_memory_than_it_may() -> None:
+    flood = publish(f"{PREFIX}/policy", b"p" * 100_000) * 100
+    script = Script(connack=connack(0) + flood)
+    with scripted(script) as broker, story(broker.port) as told:
+        told.link.connect(CONNECT)
+        assert isinstance(told.next(), LinkUp)
+        told.link.disconnect(Disconnect(farewell=presence(False)))
+        kept = list(iter(told.next, LinkDown(key=None, detail="closed")))
+    assert sum(len(event.payload) for event in kept if isinstance(event, HubMessage)) in range(
+        1, hub.HANG_UP_BYTES
+    )
+
+
+def test_a_broker_that_sends_and_never_reads_is_hung_up_on() -> None:
+    class Deaf(Scripted):
+        def _published(self, peer: socket.socket, body: bytes) -> None:
+            super()._published(peer, body)
+            word = qos(1, publish(f"{PREFIX}/ack", b""))
+            while True:  # until the box hangs up
+                peer.sendall(word * 10_000)
+
+    broker = Deaf(Script())
+    try:
+        with story(broker.port) as told:
+            told.link.connect(CONNECT)
+            found = next(event for event in iter(told.next, None) if isinstance(event, LinkDown))
+            assert "answers" in found.detail
+    finally:
+        broker.close()
+
+
+# ---- a hub that cannot serve us now ----
+
+
+PATIENT = [0x88, 0x89, 0x97, 0x9C, 0x9D, 0x9F]
+
+
+@pytest.mark.parametrize("code", [*PATIENT, 0x80, 0x85, 0x87])
+def test_a_hub_that_cannot_serve_us_now_is_told_from_one_that_refuses(code: int) -> None:
+    assert down(Script(connack=connack(code))).patient == (code in PATIENT)
+
+
+@pytest.mark.parametrize(
+    "code", [*PATIENT[1:], 0x96, 0x8B, 0x82, 0x8D]
+)  # 0x88 is for a CONNACK only
+def test_so_is_one_that_closes_the_connection(code: int) -> None:
+    with (
+        scripted(Script(after_up=bytes([0xE0, 2, code, 0]))) as broker,
+        story(broker.port) as told,
+    ):
+        told.link.connect(CONNECT)
+        assert isinstance(told.next(), LinkUp)
+        event = told.next()
+        assert isinstance(event, LinkDown)
+        assert event.patient == (code in {*PATIENT, 0x96})
+        assert f"0x{code:02X}" in event.detail
+
+
+@pytest.mark.parametrize("code", [0x9C, 0x9D])
+@pytest.mark.parametrize("greeting", [True, False])
+def test_another_server_is_named_in_the_finding_and_not_followed(code: int, greeting: bool) -> None:
+    with scripted(Script()) as elsewhere:
+        name = f"127.0.0.1:{elsewhere.port}\n\x1b[2J".encode()
+        told_so = b"\x1c" + struct.pack(">H", len(name)) + name
+        why = b"\x1f\x00\x04busy"
+        properties = told_so + why
+        if greeting:
+            script = Script(connack=connack(code, properties))
+        else:
+            body = bytes([code, len(properties)]) + properties
+            script = Script(after_up=bytes([0xE0, len(body)]) + body)
+        with scripted(script) as broker, story(broker.port) as told:
+            told.link.connect(CONNECT)
+            event = told.next()
+            if not greeting:
+                assert isinstance(event, LinkUp)
+                event = told.next()
+            assert isinstance(event, LinkDown)
+            assert f"other server: 127.0.0.1:{elsewhere.port}" in event.detail
+            assert "busy" in event.detail
+            assert event.detail.isprintable()
+            told.link.connect(CONNECT)
+            told.next()
+        assert elsewhere.script.seen == []
+
+
+# ---- topics written once ----
+
+
+def aliased(most: int) -> tuple[Script, list[tuple[str, int | None]]]:
+    """Three rounds on two streams and a retained state, to a broker that takes so many aliases; what it was written."""
+    script = Script(connack=connack(0, b"\x22" + struct.pack(">H", most)) if most else connack(0))
+    with scripted(script) as broker, story(broker.port) as told:
+        told.link.connect(CONNECT)
+        assert isinstance(told.next(), LinkUp)
+        for ticket, leaf in enumerate(["live", "history", "camera/gate"] * 3):
+            told.send(ticket, leaf, retain=leaf == "camera/gate")
+            assert told.next() == Delivered(ticket=ticket, code=0)
+    found = []
+    for kind, body in script.seen:
+        if kind >> 4 == 3:
+            size = struct.unpack(">H", body[:2])[0]
+            properties = body[5 + size : 5 + size + body[4 + size]]
+            alias = properties.find(b"\x23")
+            number = (
+                None if alias < 0 else struct.unpack(">H", properties[alias + 1 : alias + 3])[0]
+            )
+            found.append((body[2 : 2 + size].decode().removeprefix(f"{PREFIX}/"), number))
+    return script, found[1:]  # without the birth
+
+
+def test_topics_that_come_again_are_written_once() -> None:
+    _, written = aliased(10)
+    assert written == [
+        ("live", 1),
+        ("history", 2),
+        ("camera/gate", None),
+        *[("", 1), ("", 2), ("camera/gate", None)] * 2,
+    ]
+
+
+def test_never_more_aliases_than_the_broker_takes() -> None:
+    _, written = aliased(1)
+    assert written[:2] == [("live", 1), ("history", None)]
+    assert written[3:5] == [("", 1), ("history", None)]
+    assert all(number is None for _, number in aliased(0)[1])
+
+
+def test_a_new_connection_knows_no_alias_of_the_old() -> None:
+    script = Script(connack=connack(0, b"\x22\x00\x0a"))
+    with scripted(script) as broker, story(broker.port) as told:
+        for ticket in range(2):
+            told.link.connect(CONNECT)
+            assert isinstance(told.next(), LinkUp)
+            told.send(ticket)
+            assert told.next() == Delivered(ticket=ticket, code=0)
+    assert [topic for topic in script.topics if topic.endswith("live")] == [f"{PREFIX}/live"] * 2
+
+
+@pytest.mark.parametrize("kind", [pytest.param("mosquitto", marks=needs_mosquitto), "iotcore"])
+def test_both_brokers_deliver_what_was_sent_by_alias_under_its_own_topic(
+    kind: str, tmp_path: Path
+) -> None:
+    with ExitStack() as stack:
+        if kind == "mosquitto":
+            port = stack.enter_context(mosquitto(tmp_path)).port
+        else:
+            port = stack.enter_context(iotcore(tmp_path))
+        heard: queue.SimpleQueue[tuple[str, bytes]] = queue.SimpleQueue()
+        stack.enter_context(subscriber(port, f"{PREFIX}/#", heard))
+        told = stack.enter_context(story(port))
+        told.link.connect(CONNECT)
+        assert isinstance(told.next(), LinkUp)
+        sent = []
+        for ticket in range(40):
+            leaf = ("live", "history", "snapshot/live/gate", "snapshot/history/gate")[ticket % 4]
+            payload = b"[%d]" % ticket
+            message = Message(topic=f"{PREFIX}/{leaf}", payload=payload)
+            told.link.send(Send(ticket=ticket, message=message))
+            assert told.next() == Delivered(ticket=ticket, code=0)
+            sent.append((message.topic, payload))
+        came: list[tuple[str, bytes]] = []
+        while len(came) < len(sent):
+            topic, payload = heard.get(timeout=20)
+            if not topic.endswith("presence"):
+                came.append((topic, payload))
+        assert sorted(came) == sorted(sent)
+
+
+@contextmanager
+def subscriber(
+    port: int, topics: str, heard: queue.SimpleQueue[tuple[str, bytes]]
+) -> Iterator[Client]:
+    """Somebody at the hub's side who listens."""
+    there = threading.Event()
+    client = Client(CallbackAPIVersion.VERSION2, protocol=MQTTv5)
+    client.on_message = lambda _c, _u, message: heard.put((message.topic, bytes(message.payload)))
+    client.on_subscribe = lambda *_: there.set()
+    client.connect("127.0.0.1", port)
+    client.subscribe(topics, qos=1)
+    client.loop_start()
+    try:
+        assert there.wait(20)
+        yield client
+    finally:
+        client.disconnect()
+        client.loop_stop()
 
 
 def test_a_picture_leaves_only_while_the_shutter_is_open() -> None:
@@ -617,7 +892,7 @@ def test_a_surprise_ends_the_link_with_a_word(tmp_path: Path) -> None:
         shutter=Shutter(),
         post=events.put,
         clock=clock,
-        secret=lambda ref: "",
+        credentials=None,
     )
     with link:
         clock.broken = True
@@ -662,7 +937,7 @@ def test_a_simulated_street_never_speaks_to_a_real_hub(tmp_path: Path) -> None:
         shutter=Shutter(),
         post=events.put,
         clock=SystemClock(),
-        secret=lambda ref: "",
+        credentials=pairs(tls),
         simulated=True,
     ) as link:
         link.connect(CONNECT)
@@ -878,13 +1153,85 @@ def test_wrong_papers_are_a_finding_of_tls(
 def test_an_expired_certificate_of_the_hub_is_told_as_such(tmp_path: Path, pki: Path) -> None:
     with (
         tls_mosquitto(tmp_path, pki, "expired") as port,
-        story(port, tls(pki), host="localhost") as told,
+        story(port, tls(pki), host="localhost", clock=Told(is_trusted=True)) as told,
     ):
         told.link.connect(CONNECT)
         event = told.next()
         assert isinstance(event, LinkDown)
         assert event.key is FindingKey.HUB_TLS
         assert "expired" in event.detail
+
+
+@needs_mosquitto
+def test_a_hub_whose_dates_fit_no_clock_that_we_have_is_spoken_to_but_gets_no_picture(
+    tmp_path: Path, pki: Path
+) -> None:
+    """A box that woke in 1970. Once its clock is set, the same connection carries pictures."""
+    clock = Told(offset_s=-SystemClock().wall())
+    with (
+        tls_mosquitto(tmp_path, pki) as port,
+        story(port, tls(pki), host="localhost", clock=clock) as told,
+    ):
+        told.link.connect(CONNECT)
+        event = told.next()
+        assert isinstance(event, LinkUp)
+        assert event.doubtful
+        told.shutter.open_for(frozenset({"gate"}), press=0)
+        told.send(1, "live")
+        assert told.next() == Delivered(ticket=1, code=0x10)
+        picture(told, 2, 2000)
+        assert told.next() == NotSent(ticket=2)
+        clock.offset_s, clock.is_trusted = 0.0, True
+        wait_for(lambda: not told.link._doubtful, "the dates were made up for")
+        picture(told, 3, 2000)
+        assert told.next() == Delivered(ticket=3, code=0x10)
+
+
+@needs_mosquitto
+def test_a_hub_that_turns_out_to_be_out_of_date_is_hung_up_on(tmp_path: Path, pki: Path) -> None:
+    clock = Told(offset_s=-SystemClock().wall())
+    with (
+        tls_mosquitto(tmp_path, pki, "expired") as port,
+        story(port, tls(pki), host="localhost", clock=clock) as told,
+    ):
+        told.link.connect(CONNECT)
+        assert isinstance(told.next(), LinkUp)
+        clock.offset_s, clock.is_trusted = 0.0, True
+        event = told.next()
+        assert isinstance(event, LinkDown)
+        assert event.key is FindingKey.HUB_TLS
+        assert "expired" in event.detail
+
+
+@needs_mosquitto
+@pytest.mark.parametrize("refused", [True, False])
+def test_the_pairs_are_told_how_it_went(tmp_path: Path, pki: Path, refused: bool) -> None:
+    own = tls(pki, "ca", "stranger") if refused else tls(pki)
+    if refused:
+        _certificate(pki, "stranger", None)
+    with (
+        tls_mosquitto(tmp_path, pki) as port,
+        story(port, own, host="localhost", clock=Told(is_trusted=True)) as told,
+    ):
+        heard: list[tuple[str, str]] = []
+        made = pairs(own)
+        told.link._credentials = Witness(made, heard)
+        told.link.connect(CONNECT)
+        assert isinstance(told.next(), LinkDown if refused else LinkUp)
+        assert heard == [("refused" if refused else "worked", "configured")]
+
+
+@needs_mosquitto
+def test_a_hub_that_we_refuse_is_not_held_against_our_pair(tmp_path: Path, pki: Path) -> None:
+    with (
+        tls_mosquitto(tmp_path, pki, "expired") as port,
+        story(port, tls(pki), host="localhost", clock=Told(is_trusted=True)) as told,
+    ):
+        heard: list[tuple[str, str]] = []
+        told.link._credentials = Witness(pairs(tls(pki)), heard)
+        told.link.connect(CONNECT)
+        assert isinstance(told.next(), LinkDown)
+        assert heard == []
 
 
 @needs_mosquitto

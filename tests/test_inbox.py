@@ -9,8 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.clock import SystemClock
-from edge_agent.core.messages import Event, LoopRead, PictureTaken, SwitchRead, Tick
-from edge_agent.inbox import Inbox
+from edge_agent.core.messages import (
+    Event,
+    HubMessage,
+    LoopRead,
+    PictureTaken,
+    SwitchRead,
+    Tick,
+)
+from edge_agent.inbox import WORDS_BYTES, Inbox
 from tests.support.build import opened, picture
 
 
@@ -186,3 +193,23 @@ def test_a_signal_that_closes_it_between_any_two_steps_of_the_taker_is_no_fault(
     assert taken in (None, read(1))
     inbox.close()
     assert inbox.take(until=0.0) is None
+
+
+def word(leaf: str, payload: bytes = b"x") -> HubMessage:
+    return HubMessage(leaf=leaf, payload=payload, retained=False)
+
+
+@pytest.mark.parametrize("payload", [b"", b"x" * 1000, b"x" * 200_000])
+def test_a_flood_of_orders_takes_no_more_memory_than_it_may(payload: bytes):
+    inbox = Inbox(SystemClock())
+    for number in range(5_000):
+        inbox.post(word(("command", "policy")[number % 2], payload))
+        inbox.post(word("ack", payload))
+    inbox.post(read(1))
+    came = drain(inbox)
+    assert came[-1] == read(1), "what the box itself saw is never dropped"
+    held = [event for event in came if isinstance(event, HubMessage)]
+    assert sum(len(event.payload) for event in held) <= WORDS_BYTES
+    assert 0 < len(held) < 5_000
+    inbox.post(word("command", payload))
+    assert drain(inbox) == [word("command", payload)], "what was taken makes room"

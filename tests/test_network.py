@@ -131,7 +131,7 @@ def test_the_thread_tells_the_first_reading(kernel):
 def test_without_interfaces_there_is_no_thread(kernel):
     bare = Run(camera="gate", cable="rg59", length_m=9.0)
     with Network((bare,), post=lambda _: None, clock=SystemClock(), sysfs=kernel.sys) as network:
-        assert not network._thread.is_alive()
+        assert not network._part.running
 
 
 def test_a_surprise_in_its_thread_is_told(kernel):

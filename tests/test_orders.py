@@ -100,6 +100,17 @@ def test_no_bytes_at_all_are_an_order(key_file: str, payload: bytes) -> None:
     assert isinstance(Orders(key_file).verify(message(payload)), OrderForged)
 
 
+@pytest.mark.parametrize("name", ["\\ud800", "\\u001b[2J", "\\n\\u2028"])
+def test_what_a_stranger_writes_moves_no_terminal_and_breaks_no_text(
+    key_file: str, name: str
+) -> None:
+    head = b64(b'{"alg":"%s"}' % name.encode())
+    found = Orders(key_file).verify(message(head + b"." + b64(b"{}") + b"." + b64(b"x" * 64)))
+    assert isinstance(found, OrderForged)
+    assert "UnsupportedAlgorithm" in found.why
+    assert found.why.isprintable()
+
+
 def test_without_a_key_nothing_is_obeyed(key: OKPKey) -> None:
     found = Orders(None).verify(message(sign(CLAIMS, key.as_pem(private=True))))
     assert isinstance(found, OrderForged)
@@ -129,3 +140,39 @@ def test_a_key_of_another_curve_is_refused(key: OKPKey, tmp_path: Path) -> None:
     found = Orders(str(path)).verify(message(sign(CLAIMS, key.as_pem(private=True))))
     assert isinstance(found, OrderForged)
     assert "needs Ed25519" in found.why
+
+
+# ---- what is remembered of a policy ----
+
+
+def remembered(key: OKPKey, key_file: str) -> tuple[bytes, bytes]:
+    """The claims of a policy that was obeyed, and how they lie on the card."""
+    orders = Orders(key_file)
+    found = orders.verify(message(sign(CLAIMS, key.as_pem(private=True))))
+    assert isinstance(found, OrderVerified)
+    return found.claims, orders.bound(found.claims)
+
+
+def test_a_policy_is_remembered_as_long_as_its_key_is_the_hubs(
+    key: OKPKey, key_file: str, tmp_path: Path
+) -> None:
+    claims, kept = remembered(key, key_file)
+    assert Orders(key_file).own(kept) == claims
+    other = tmp_path / "new.pem"
+    other.write_bytes(OKPKey.generate_key("Ed25519").as_pem(private=False))
+    assert Orders(str(other)).own(kept) is None, "the last word of a key that was changed"
+    assert Orders(None).own(kept) is None
+    assert Orders(key_file).own(None) is None
+
+
+def test_a_key_that_cannot_be_read_forgets_nothing(
+    key: OKPKey, key_file: str, tmp_path: Path
+) -> None:
+    claims, kept = remembered(key, key_file)
+    assert Orders(str(tmp_path / "missing.pem")).own(kept) == claims
+
+
+@given(kept=st.binary(max_size=100))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_what_was_never_bound_is_not_remembered(key_file: str, kept: bytes) -> None:
+    assert Orders(key_file).own(kept) is None

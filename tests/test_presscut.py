@@ -122,7 +122,7 @@ def one_cut(folder: Path, press_after_s: float, cut_after_s: float) -> str:
     return "purged and wiped" if life.purged else "purged, and not yet wiped"
 
 
-@pytest.mark.timeout(60 + 10 * CUTS)
+@pytest.mark.timeout(240 + 15 * CUTS)
 def test_no_power_cut_around_a_press_leaves_a_picture_that_was_to_go(tmp_path: Path):
     reason = powercut.why_no_loop()
     if reason:

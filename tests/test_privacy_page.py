@@ -154,7 +154,7 @@ def rhythm(lamp: Lamp, side: int) -> str:
     period_s, often = gaps[0], "blip"
     if max(gaps) - min(gaps) > 2 * step_s:
         period_s, often = gaps[0] + gaps[1], "two blips"
-    return f"{often} of {long_s:.1f} s, each {period_s:.0f} s"
+    return f"{often} of {long_s:.1f} s, each {round(period_s, 1):g} s"
 
 
 def test_the_table_of_lamps_is_what_they_show():

@@ -6,8 +6,11 @@ import json
 import math
 import queue
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pyrage
@@ -21,7 +24,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from edge_agent.clock import SystemClock
-from edge_agent.core import wire
+from edge_agent.core import lanes, ledger, uplink, wire
 from edge_agent.core.messages import (
     Command,
     Connect,
@@ -80,7 +83,7 @@ class Box:
             shutter=self.shutter,
             post=self.events.put,
             clock=self.clock,
-            secret=lambda ref: "",
+            credentials=None,
             simulated=True,
         )
         self.seen: list[Event] = []
@@ -254,6 +257,61 @@ def test_a_hub_that_was_away_gets_what_it_missed_once_it_is_back(tmp_path: Path)
             assert hub.summary().boxes[0].records == 101
             assert hub.summary().duplicates == 0
         assert box.uplink.findings() == frozenset()
+
+
+def more_settled_than(box: Box, count: int) -> bool:
+    return len(box.outbox.settled) > count
+
+
+@contextmanager
+def killed_hub(port: int, folder: Path) -> Iterator[None]:
+    """The command in a process of its own, listening; killed in the end."""
+    command = [sys.executable, "-m", "edge_agent", "hub", "--port", str(port), "--json"]
+    with (folder.parent / "told").open("w+") as told:
+        process = subprocess.Popen([*command, "--folder", str(folder)], stdout=told)
+        try:
+            wait_for(lambda: '"connected":true' in Path(told.name).read_text(), "it listens")
+            yield
+            assert process.poll() is None, "it ended by itself"
+        finally:
+            process.kill()
+            process.wait(10)
+
+
+@needs_mosquitto
+@pytest.mark.broker
+@pytest.mark.enable_socket
+@pytest.mark.timeout(90)
+def test_a_hub_killed_again_and_again_has_all_that_it_acknowledged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What the broker took while no hub was there comes again when it is missed: sooner here than for a real box.
+    monkeypatch.setattr(ledger, "MISSING_S", 3.0)
+    monkeypatch.setattr(lanes, "NOBODY_S", 3.0)
+    monkeypatch.setattr(uplink, "NOBODY_S", 3.0)
+    folder = tmp_path / "hub"
+    with mosquitto(tmp_path / "broker") as broker, Box(broker.port) as box:
+        box.open("gate")
+        for _ in range(3):
+            done = len(box.outbox.settled)
+            with killed_hub(broker.port, folder):
+                for _ in range(400):
+                    box.outbox.put()
+                for _ in range(30):
+                    box.outbox.picture("gate", size=20_000)
+                box.tell(box.outbox.committed())
+                box.until(partial(more_settled_than, box, done), "it begins")
+            committed = {seq for _, seq in rows(folder)}
+            assert box.outbox.settled <= committed
+        with receiver(broker.port, folder):
+            box.until(box.settled, "complete")
+    assert {seq for _, seq in rows(folder)} == set(range(1, 3 * 430 + 1))
+    with sqlite3.connect(folder / "hub.sqlite") as sql:
+        named = sql.execute("SELECT picture FROM record WHERE picture NOT NULL").fetchall()
+    sql.close()
+    assert len(named) == 3 * 30
+    for (name,) in named:
+        assert (folder / name).stat().st_size == 20_002
 
 
 @needs_mosquitto
@@ -522,8 +580,16 @@ def test_the_command_says_that_no_broker_answers(
 def test_the_command_names_what_is_wrong_with_its_options(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    assert main(["--folder", str(tmp_path), "--ca", str(tmp_path / "gone.pem")]) == 2
+    assert "gone.pem" in capsys.readouterr().err
+    for wrong in (["--port", "99999"], ["--once", "-1"], ["--once", "nan"], ["--once", "inf"]):
+        with pytest.raises(SystemExit):
+            main(["--folder", str(tmp_path), *wrong])
+        assert wrong[0] in capsys.readouterr().err
     assert main(["--folder", str(tmp_path), "--cert", "x"]) == 2
     assert "--ca" in capsys.readouterr().err
+    assert main(["--folder", str(tmp_path), "--host", "192.0.2.1"]) == 2
+    assert "plain TCP only to this machine; add --ca" in capsys.readouterr().err
     (tmp_path / "file").write_text("")
     assert main(["--folder", str(tmp_path / "file")]) == 2
     assert "file" in capsys.readouterr().err

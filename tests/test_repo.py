@@ -325,6 +325,22 @@ def test_links_between_pages_lead_somewhere(page: str):
             assert ((ROOT / page).parent / target).exists(), f"{page}: {target} is gone"
 
 
+def test_links_to_a_heading_lead_to_one():
+    def headings(path: Path) -> set[str]:
+        """As the forge names them: small, without marks, a dash for each space."""
+        found = re.findall(r"^#+ (.*)$", path.read_text(), re.MULTILINE)
+        return {re.sub(r"[^\w\- ]", "", head.lower()).strip().replace(" ", "-") for head in found}
+
+    seen = 0
+    for page in [*ROOT.glob("docs/**/*.md"), *ROOT.glob("*.md")]:
+        text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+        for name, heading in re.findall(r"\]\(((?!http)[^)#\s]*)#([^)\s]+)\)", text):
+            target = page.parent / name if name else page
+            assert heading in headings(target), f"{page.name}: {name}#{heading} is gone"
+            seen += 1
+    assert seen
+
+
 def test_decisions_are_numbered_without_gaps():
     numbers = sorted(int(path.name[:4]) for path in (ROOT / "docs/decisions").glob("[0-9]*.md"))
     assert numbers == list(range(len(numbers)))

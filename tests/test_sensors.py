@@ -618,7 +618,7 @@ def test_all_that_is_wired_is_told_and_let_go_at_the_end():
             assert isinstance(read, LineRead)
             assert read.why == ""
     assert not sensors._thread.is_alive()
-    assert not sensors._board._thread.is_alive()
+    assert not sensors._board._part.running
     with DigitalInputDevice(20, pin_factory=street.factory):
         pass  # it was given back
 

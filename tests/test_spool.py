@@ -11,6 +11,7 @@ import sqlite3
 import stat
 import subprocess
 import tempfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import partial
@@ -66,8 +67,8 @@ from edge_agent.spool.peek import Peek
 from edge_agent.spool.rescue import prepare
 from edge_agent.spool.room import Limits
 from edge_agent.spool.schema import APPLICATION, PAGE, PICTURES, QUERIES, key_of
-from edge_agent.spool.store import Store
-from edge_agent.spool.values import Row, Stamp, end_of_cover, merged
+from edge_agent.spool.store import SETTLE_RECORDS, Store
+from edge_agent.spool.values import Row, Stamp, checksum, end_of_cover, merged
 from tests.support import powercut
 from tests.support.build import picture as taken
 from tests.support.desk import Desk, HandClock, declared, jpeg, numbers, raw_of, released
@@ -132,13 +133,13 @@ def test_an_alarm_is_committed_at_once_and_takes_along_what_came_before(desk: De
     assert desk.clock.now() - started < 0.9, "it waited for its batch"
 
 
-def test_quiet_records_share_a_commit_for_a_second(desk: Desk):
+def test_quiet_records_share_a_commit_for_half_a_second(desk: Desk):
     before = desk.disk.commits
     desk.keep(*(desk.note(n) for n in range(20)))
-    desk.clock.skip(0.5)
+    desk.clock.skip(0.1)
     desk.ask()
     assert desk.last(Committed).last_seq == 0
-    desk.clock.skip(0.6)
+    desk.clock.skip(0.5)
     desk.ask()
     desk.wait(Committed, lambda event: event.last_seq == 20)
     assert desk.disk.commits == before + 1
@@ -289,12 +290,59 @@ def test_a_watermark_of_another_epoch_deletes_nothing(desk: Desk):
 
 def test_settling_a_month_does_not_hold_up_an_alarm(folder: Path):
     with Desk(folder) as desk:
-        desk.keep(*(desk.note(n, rank=Rank.STATE) for n in range(1_900)))
-        desk.wait(Committed, lambda event: event.last_seq >= 1_900)
+        count = 4 * SETTLE_RECORDS - 100
+        desk.keep(*(desk.note(n, rank=Rank.STATE) for n in range(count)))
+        desk.wait(Committed, lambda event: event.last_seq >= count)
         commits = desk.disk.commits
-        desk.settle((1, 1_900))
+        desk.settle((1, count))
         desk.deleted(depth=0)
         assert desk.disk.commits - commits >= 4, "in steps, with room for others between them"
+
+
+@given(
+    name=st.tuples(st.integers(0, 2**48), st.text(), st.none() | st.text(), st.text(), st.floats()),
+    data=st.binary(),
+    picture=st.none() | st.tuples(st.integers(), st.integers()),
+)
+def test_a_checksum_is_over_the_whole_name_however_it_is_put_together(name, data, picture):
+    told = repr((*name, picture)).encode()
+    assert checksum(name, data, picture) == zlib.crc32(data, zlib.crc32(told))
+
+
+@pytest.mark.parametrize("page", [1, 7, 40, 1_000])
+def test_two_shelves_are_read_as_one_in_order_of_seq(folder: Path, page: int):
+    chance = random.Random(page)
+    ranks = [chance.choice((Rank.STATE, Rank.METRIC)) for _ in range(200)]
+    ranks += [Rank.METRIC] * 100 + [Rank.STATE] * 100
+    with Desk(folder) as desk:
+        desk.keep(*(desk.note(n, rank=rank) for n, rank in enumerate(ranks, 1)))
+        desk.wait(Committed, lambda event: event.last_seq >= len(ranks))
+        found = desk.read(limit=page)
+        assert [stored.rank for stored in found] == ranks
+        assert numbers(found) == list(range(1, 401))
+        assert all(stored.whole for stored in found)
+        desk.settle((50, 120), (122, 122), (350, 390))
+        left = [*range(1, 50), 121, *range(123, 350), *range(391, 401)]
+        assert numbers(desk.read(limit=page)) == left
+
+
+def test_whoever_drains_the_journal_does_not_wait_until_all_free_room_is_given_back(folder: Path):
+    with Desk(folder, quota_bytes=200_000_000) as desk:
+        for _ in range(10):
+            desk.keep(*(desk.note("x" * 20_000) for _ in range(100)))
+            desk.alarm()
+        desk.settle((1, desk.last(Committed).last_seq - 20))
+        desk.deleted(depth=20)
+        desk.clock.skip(6)  # from here on the writer looks around whenever nothing is to be done
+        until = desk.clock.now() + 0.5
+        while desk.clock.now() < until:
+            desk.ask(limit=1)
+        assert (folder / FILE).stat().st_size > 15_000_000
+        since = len(desk.events)
+        desk.clock.skip(2)
+        desk.ask(limit=1)
+        desk.clock.skip(2)
+        desk.wait(Committed, lambda e: (folder / FILE).stat().st_size < 8_000_000, since=since)
 
 
 def test_space_is_used_again_and_given_back(folder: Path):

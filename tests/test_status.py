@@ -16,6 +16,7 @@ import sys
 import tempfile
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -374,6 +375,46 @@ def test_watching_goes_on_until_ctrl_c(path, more):
 
 
 # ---- how it looks ----
+
+
+def test_a_person_sees_which_rung_fails_and_how_long_the_certificate_holds():
+    uplink: dict[str, Any] = {
+        "state": "waiting",
+        "pictures_wait_for_clock": True,
+        "diagnosis": {
+            "rung": "gateway",
+            "fault": "gateway_silent",
+            "seen": "eth0 10.0.0.1: does not answer",
+            "since_s": 180.0,
+            "id": "Router tidak menjawab kotak.",
+            "en": "The router does not answer the box.",
+            "steps": [
+                {"rung": "address", "holds": True, "seen": "eth0 10.0.0.7"},
+                {"rung": "gateway", "holds": False, "seen": "eth0 10.0.0.1: does not answer"},
+            ],
+        },
+        "certificate": {
+            "slot": "renewed",
+            "end_s": 1_830_000_000,
+            "due_s": 1_815_000_000,
+            "waiting": True,
+            "trouble": "hub.example.org:8443 answers 500",
+        },
+    }
+    text = shown({**WELL, "uplink": uplink})
+    assert "gateway" in text
+    assert "The router does not answer the box. [address holds, gateway FAILS]" in text
+    assert "until 2027-12-28" in text
+    assert "renewed from 2027-07-07" in text
+    assert "waits for its first connection" in text
+    assert "answers 500" in text
+    assert "pictures wait" in text
+    assert "Router tidak menjawab" in shown({**WELL, "uplink": uplink}, language="id")
+    unknown = {**uplink, "diagnosis": {**uplink["diagnosis"], "rung": None, "steps": []}}
+    assert "cannot be told" in shown({**WELL, "uplink": unknown})
+    assert "until ?" in shown(
+        {**WELL, "uplink": {**uplink, "certificate": {"end_s": "x", "slot": 3}}}
+    )
 
 
 def test_a_person_sees_each_camera_the_journal_and_the_uplink():

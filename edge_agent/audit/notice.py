@@ -75,6 +75,8 @@ HAPPENINGS: Final = {
         "permintaan dari jauh untuk mengubah privasi ditolak",
         "a request from afar to change privacy was refused",
     ),
+    "command.accepted": Sentence("perintah kota diterima", "a command of the city was accepted"),
+    "command.done": Sentence("hasil perintah kota", "what came of a command of the city"),
     "hub.suspended": Sentence("dihentikan sementara oleh kota", "suspended by the city"),
     "hub.resumed": Sentence("penghentian sementara berakhir", "suspension ended"),
     "journal.damaged": Sentence("jurnal rusak dan diganti", "the journal was damaged and replaced"),

@@ -119,6 +119,11 @@ def read_document(document: Table, notes: Notes) -> Settings:
             what="the folder of the commissioned views",
             default=_DEFAULTS.views_folder,
         ),
+        pairs_folder=paths.path_to(
+            "pairs_folder",
+            what="the folder of renewed certificates and their keys",
+            default=_DEFAULTS.pairs_folder,
+        ),
         status_socket=_status_socket(paths),
     )
     paths.close()
@@ -169,6 +174,7 @@ def _hub(table: Table) -> Hub:
             or Settlement.WATERMARK.value
         ),
         order_key_file=_order_key(table),
+        renew_url=_renew_url(table, tls),
         recipient=_recipient(table),
     )
     table.close()
@@ -226,6 +232,44 @@ def _order_key(table: Table) -> str | None:
         )
         or None
     )
+
+
+def _renew_url(table: Table, tls: Tls | None) -> str | None:
+    if not table.has("renew_url"):
+        return None
+    allowed = "https://HOST[:PORT]/.well-known/est, as the city gave it"
+    url = table.text(
+        "renew_url",
+        _URL_TEXT,
+        allowed=allowed,
+        remedy="the address of the city's EST endpoint",
+        shown=False,
+    )
+    if not url:
+        return None
+    try:
+        parts = urlsplit(url)
+        host, port_is_sound = parts.hostname or "", parts.port != 0
+    except ValueError:
+        host, port_is_sound, parts = "", False, urlsplit("")
+    secret = parts.username is not None or parts.password is not None or "?" in url or "#" in url
+    if secret or parts.scheme != "https" or not port_is_sound or not _is_host(host):
+        table.fault(
+            "renew_url",
+            found="something else (not shown)",
+            allowed=allowed,
+            remedy="https, a host, no user name, no ? and no #: the box shows its certificate there",
+        )
+        return None
+    if tls is None:
+        table.fault(
+            "renew_url",
+            found="an endpoint for renewals, but no certificate to renew",
+            allowed="only together with ca_file, certificate_file and key_file",
+            remedy="add them, or delete renew_url",
+        )
+        return None
+    return url
 
 
 def _recipient(table: Table) -> str | None:
@@ -584,6 +628,8 @@ def summary(path: str, settings: Settings) -> str:
     """What a sound file says, so that a person can see that it says what was meant."""
     identity, hub = settings.identity, settings.hub
     security = "mutual TLS" if hub.tls else "plain TCP on this box only"
+    if hub.renew_url is not None:
+        security += ", certificate renewed by the box"
     orders = "obeys signed orders" if hub.order_key_file else "obeys no orders (no order_key_file)"
     sealing = "pictures sealed" if hub.recipient else "pictures not sealed (no recipient)"
     return "\n".join(

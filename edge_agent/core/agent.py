@@ -10,20 +10,24 @@ Not its job: one camera's truth (watch.py), sending (uplink.py), sentences (word
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from edge_agent.core import nights, order_words, wire, words
+from edge_agent.core import commands, nights, order_words, report, wire, words
+from edge_agent.core.commands import Commands
 from edge_agent.core.diagnosis import Diagnoses
 from edge_agent.core.fitting import Fitting
 from edge_agent.core.health import BOX_KEYS, Finding, Findings, LinkQuality, judge_box
+from edge_agent.core.ladder import WAY_KEYS, Ladder, Way
 from edge_agent.core.lines import ALL_ZERO, Lines
 from edge_agent.core.messages import (
     BaselineRead,
     BoxRead,
     CameraLost,
     CameraOpened,
+    CertificateRead,
     ClockRead,
     Command,
     Committed,
@@ -36,6 +40,7 @@ from edge_agent.core.messages import (
     JournalTrouble,
     Json,
     Keep,
+    LadderClimbed,
     Lamp,
     LessonEnded,
     Level,
@@ -65,14 +70,17 @@ from edge_agent.core.messages import (
     Verify,
     VideoLossTold,
 )
+from edge_agent.core.policies import Heard, Policies, too_high
 from edge_agent.core.recorder import host_of
 from edge_agent.core.refusals import Refusals
+from edge_agent.core.renewal import CERTIFICATE_KEYS, judge
 from edge_agent.core.settings import Settings
 from edge_agent.core.signs import Signs
+from edge_agent.core.suspension import Suspension
 from edge_agent.core.switch_desk import PRIVACY_KEYS, Desk
-from edge_agent.core.uplink import Uplink
+from edge_agent.core.uplink import Link, Uplink
 from edge_agent.core.walltime import WallTime
-from edge_agent.core.watch import Watch
+from edge_agent.core.watch import Burst, Watch
 from edge_agent.core.work_order import Order, WorkOrders
 
 _HUB_KEYS: Final = frozenset(key for key in FindingKey if key.name.startswith("HUB_"))
@@ -92,6 +100,10 @@ _LINE_KEYS: Final = {
 _PICTURE_GONE: Final = {Line.VIDEO: False, Line.NVR_ALARM: True}
 # Eight loops are read sixteen times a second; a cause has to last for two seconds anyway.
 DIAGNOSE_EVERY_S: Final = 0.5
+# A hub that is out of order says the same each time: one line in so long.
+BAD_ACK_S: Final = 600.0
+# So often a policy that is heard again ends the finding of a refused order.
+ORDERS_WELL_S: Final = 600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,6 +165,9 @@ class Agent:
             settings.privacy, boot=about.boot, at=at, remembered=remembered.get(Memory.SWITCH)
         )
         self._refusals = Refusals()
+        self._commands = Commands(
+            settings.identity, tuple(self._watches), remembered=remembered.get(Memory.COMMANDS)
+        )
         self._signs = Signs()
         self._uplink = Uplink(
             settings.identity,
@@ -163,16 +178,24 @@ class Agent:
             simulated=settings.simulated,
             random=random,
         )
+        self._ladder = Ladder(random=random)
+        self._certificate: CertificateRead | None = None
         self._fitting = Fitting(remembered.get(Memory.PACKET))
         self._remembered_policy = remembered.get(Memory.POLICY)
-        self._policy: wire.Policy | None = None
+        self._policies = Policies()
+        self._orders_well_at = -math.inf
+        self._bad_ack_at = -math.inf
+        self._suspension = Suspension(remembered.get(Memory.FLOOR), clock, at=at)
         self._suspended = False
+        self._city_period_s: float | None = None
         self._clock = WallTime(clock, boot=about.boot, at=at)
         self._journal: Committed | None = None
         self._box: BoxRead | None = None
         self._reported_at: float | None = None
         self._said_states: dict[str, Mapping[str, Json]] = {}
         self._open: frozenset[str] = frozenset()
+        self._sendable: frozenset[str] = frozenset()
+        self._doubtful = False  # the hub's certificate fits no clock that we have: no picture to it
         self._shutter_press: int | None = None
 
     # -- the door --
@@ -195,7 +218,8 @@ class Agent:
         out.append(Keep(record=Record(kind="agent.started", rank=Rank.STATE, at=at, data=data)))
         out.append(Say(level=Level.INFO, text=f"agent started version={self._about.version}"))
         if self._remembered_policy is not None:
-            out += self._obey(self._remembered_policy, remembered=True, at=at)
+            out += self._obey(self._remembered_policy, at=at)
+        out += self._commands.start(at=at)
         out += self._fitting.start() + self._uplink.start(at)
         return self._noting(out + self._after(at=at), at=at)
 
@@ -213,12 +237,15 @@ class Agent:
         due = [
             self._desk.deadline(at=at),
             self._uplink.deadline(),
+            self._ladder.deadline(),
+            self._suspension.deadline(at=at),
             self._lines.deadline(),
+            self._policies.deadline(),
             self._diagnose_at,
         ]
         due += [watch.deadline(at=at) for watch in self._watches.values()]
-        refused = self._refusals.deadline()
-        return min(due) if refused is None else min(*due, refused)
+        soon = (self._refusals.deadline(), self._commands.deadline(), self._signs.deadline())
+        return min([*due, *(moment for moment in soon if moment is not None)])
 
     # -- events --
 
@@ -243,10 +270,13 @@ class Agent:
                 return self._uplink.on(event, at)
             case LinkUp():
                 self._quality.up(at=at)
+                self._doubtful = event.doubtful and not self._clock.trusted
                 said: list[Command] = [Say(level=Level.INFO, text="hub connected")]
-                return said + self._fitting.up(event) + self._uplink.on(event, at)
+                out = said + self._shutter(at=at) + self._fitting.up(event)
+                return out + self._uplink.on(event, at)
             case LinkDown():
                 self._quality.down(at=at)
+                self._doubtful = False
                 return self._uplink.on(event, at)
             case Delivered() | NotSent():
                 delivered = isinstance(event, Delivered)
@@ -258,7 +288,7 @@ class Agent:
                 return self._desk.purged(event, at=at) + self._uplink.on(event, at)
             case Remembered():
                 self._desk.remembered(event, at=at)
-                return []
+                return self._obey_commands(event, at=at)
             case HubMessage():
                 return self._hub_message(event, at=at)
             case OrderVerified():
@@ -269,6 +299,11 @@ class Agent:
             case JournalTrouble():
                 wanted = {} if event.key is None else {event.key: {"detail": event.detail}}
                 return self._set(wanted, _JOURNAL_KEYS, at=at)
+            case LadderClimbed():
+                self._ladder.climbed(event)
+                return []
+            case CertificateRead():
+                return self._certificate_read(event, at=at)
             case ClockRead():
                 return self._clock_read(event, at=at)
             case BoxRead():
@@ -407,60 +442,147 @@ class Agent:
         if event.leaf != "ack":
             return [Verify(message=event)]
         decoded = wire.ack(event.payload)
-        if isinstance(decoded, wire.Fault):
-            return [
-                Say(level=Level.WARNING, text=f"hub sent an ack that cannot be read: {decoded.why}")
-            ]
-        return self._uplink.on(decoded, at)
+        if not isinstance(decoded, wire.Fault):
+            return self._uplink.on(decoded, at)
+        if at < self._bad_ack_at + BAD_ACK_S:
+            return []
+        self._bad_ack_at = at
+        text = f"hub sent an ack that cannot be read: {decoded.why}"
+        return [Say(level=Level.WARNING, text=text)]
 
     def _verified(self, event: OrderVerified, *, at: float) -> list[Command]:
         reach = wire.reaches_for_privacy(event.claims)
         if reach is not None:
-            return self._refuse(reach, event.leaf, at=at)
+            return self._refuse(reach, event, at=at)
         if event.leaf == "policy":
-            return self._obey(event.claims, remembered=False, at=at)
-        return self._raise(
-            FindingKey.ORDER_REFUSED, {"leaf": event.leaf, "why": "no command is known yet"}, at=at
-        )
+            return self._obey(event.claims, at=at)
+        return self._answered(self._commands.take(event, self._now(at=at), at=at), at=at)
 
-    def _refuse(self, reach: wire.Reach, leaf: str, *, at: float) -> list[Command]:
+    def _refuse(self, reach: wire.Reach, event: OrderVerified, *, at: float) -> list[Command]:
         """Nobody reaches the switch from afar, with whatever signature."""
-        self._refusals.refused(leaf, reach.number, reach.key)
+        self._refusals.refused(leaf=event.leaf, number=reach.number, key=reach.key)
         why = f"{reach.key}: the privacy switch is not to be set from afar"
-        out = self._raise(FindingKey.ORDER_REFUSED, {"leaf": leaf, "why": why}, at=at)
+        out = self._raise(FindingKey.ORDER_REFUSED, {"leaf": event.leaf, "why": why}, at=at)
+        if event.leaf == "command":
+            answer = self._commands.refuse(reach.number, why, event.correlation, at=at)
+            out += self._answered(answer, at=at)
         return [*self._refused(at=at), *out]
 
     def _refused(self, *, at: float) -> list[Command]:
-        return [Keep(record=record) for record in self._refusals.timed(at=at)]
+        kept: list[Command] = [Keep(record=record) for record in self._refusals.timed(at=at)]
+        return kept + self._commands.timed(at=at)
 
-    def _obey(self, claims: bytes, *, remembered: bool, at: float) -> list[Command]:
+    # -- commands --
+
+    def _now(self, *, at: float) -> commands.Now:
+        return commands.Now(
+            wall_s=self._trusted_wall(at=at),
+            private=self._desk.private,
+            suspended=self._suspended,
+        )
+
+    def _answered(self, answer: commands.Answer, *, at: float) -> list[Command]:
+        out = [*answer.commands]
+        if answer.fault:
+            evidence = {"leaf": "command", "why": answer.fault}
+            out += self._raise(FindingKey.ORDER_REFUSED, evidence, at=at)
+        elif answer.accepted:
+            out += self._set({}, frozenset({FindingKey.ORDER_REFUSED}), at=at)
+        return out + ([] if answer.reply is None else self._uplink.send_reply(answer.reply, at))
+
+    def _obey_commands(self, event: Remembered, *, at: float) -> list[Command]:
+        """Commands whose numbers are in the journal: do them, unless something speaks against it by now."""
+        out: list[Command] = []
+        for deed in self._commands.remembered(event):
+            why = self._commands.hindrance(deed, self._now(at=at), at=at)
+            result = commands.Result.REFUSED if why else commands.Result.DONE
+            out += [] if why else self._wished(deed, at=at)
+            out += self._answered(self._commands.done(deed.number, result, why, at=at), at=at)
+        return out
+
+    def _wished(self, deed: commands.Deed, *, at: float) -> list[Command]:
+        """All that can be wished from afar."""
+        out: list[Command] = []
+        match deed.wish:
+            case commands.Fast(cameras=names, period_s=period_s, minutes=minutes):
+                burst = Burst(period_s, until_at=at + 60.0 * minutes)
+                for name in names:
+                    out += self._watches[name].hurry(burst, at=at)
+            case commands.Reverify(cameras=names):
+                for name in names:
+                    out += self._watches[name].reverify(at=at)
+            case commands.Locate(seconds=seconds):
+                self._signs.locate(until_at=at + seconds)
+            case commands.Report():
+                data = report.of_box(self.status(at=at), number=deed.number)
+                out.append(
+                    Keep(record=Record(kind="box.report", rank=Rank.STATE, at=at, data=data))
+                )
+            case commands.SyncNow():
+                out += self._uplink.sync_now(at)
+        return out
+
+    def _obey(self, claims: bytes, *, at: float) -> list[Command]:
         policy = wire.policy(claims, self._settings.identity)
-        if isinstance(policy, wire.Fault):
-            return self._raise(
-                FindingKey.ORDER_REFUSED, {"leaf": "policy", "why": policy.why}, at=at
-            )
-        if self._policy is not None and policy.number <= self._policy.number:
+        why = policy.why if isinstance(policy, wire.Fault) else ""
+        if isinstance(policy, wire.Policy) and claims != self._remembered_policy:
+            why = too_high(policy.number, wall_s=self._trusted_wall(at=at))
+        if why or isinstance(policy, wire.Fault):
+            return self._raise(FindingKey.ORDER_REFUSED, {"leaf": "policy", "why": why}, at=at)
+        heard = self._policies.hear(policy, claims)
+        # Anybody can send on what is retained, and garbage behind it, as often as he likes: not each round is news.
+        if heard is Heard.AGAIN and at >= self._orders_well_at:
+            self._orders_well_at = at + ORDERS_WELL_S
+            return self._set({}, frozenset({FindingKey.ORDER_REFUSED}), at=at)
+        return self._enforce(at=at)
+
+    def _enforce(self, *, at: float) -> list[Command]:
+        """Put the policy into force whose turn it is."""
+        claims, policy = self._policies.due(at=at), self._policies.in_force
+        if claims is None or policy is None:
             return []
-        self._policy = policy
+        self._suspension.obey(policy, at=at)
+        self._uplink.obey(
+            at,
+            window_s=policy.reconnect_window_s,
+            backfill_bytes_per_s=policy.backfill_bytes_per_s,
+        )
         out = self._set({}, frozenset({FindingKey.ORDER_REFUSED}), at=at)
-        return out + ([] if remembered else [Remember(memory=Memory.POLICY, value=claims)])
+        if claims == self._remembered_policy:
+            return out
+        self._remembered_policy = claims
+        return [*out, Remember(memory=Memory.POLICY, value=claims)]
 
     def _judge_suspension(self, *, at: float) -> list[Command]:
-        until = self._policy.suspended_until if self._policy is not None else None
-        suspended = until is not None and self.wall(at=at) < until
-        if suspended == self._suspended:
-            return []
-        self._suspended = suspended
+        """What the policy in force means now: whether the city wants traffic, and how many pictures."""
+        suspended = self._suspension.is_on(at=at)
+        policy = self._policies.in_force
+        period_s = None if policy is None else policy.snapshot_period_s
+        out = self._suspension.saving(at=at)
+        if (suspended, period_s) == (self._suspended, self._city_period_s):
+            return out
+        for watch in self._watches.values():
+            out += watch.suspend(on=suspended, period_s=period_s, at=at)
+        changed, self._suspended = suspended is not self._suspended, suspended
+        self._city_period_s = period_s
+        if not changed:
+            return out
         kind = "hub.suspended" if suspended else "hub.resumed"
+        until = None if policy is None else policy.suspended_until
         data: dict[str, Json] = {"until_s": until}
-        out: list[Command] = [
+        out += [
             Keep(record=Record(kind=kind, rank=Rank.AUDIT, at=at, data=data)),
             Say(level=Level.INFO, text=f"{kind.replace('.', ' ')} by the city"),
         ]
-        for watch in self._watches.values():
-            out += watch.suspend(on=suspended, at=at)
-        out += self._uplink.suspend(at) if suspended else self._uplink.resume(at)
-        return out
+        return out + (self._uplink.suspend(at) if suspended else self._uplink.resume(at))
+
+    def _city_says(self) -> words.Sentence:
+        """Of the suspension, to the public."""
+        policy = self._policies.in_force
+        if policy is None or policy.suspended_until is None:
+            return words.SUSPENDED
+        reason = words.Sentence(policy.reason_id, policy.reason_en)
+        return words.suspended_until(policy.suspended_until, reason)
 
     # -- the box --
 
@@ -473,8 +595,28 @@ class Agent:
 
     def _clock_read(self, event: ClockRead, *, at: float) -> list[Command]:
         out = self._clock.read(event, at=at)
+        self._suspension.clock_read(event, at=at)
+        if event.trusted:
+            self._doubtful = (
+                False  # the link looks at the dates again, and hangs up if they are wrong
+            )
         wanted = self._clock.findings(at=at)
-        return out + self._set(wanted, frozenset({FindingKey.CLOCK_UNTRUSTED}), at=at)
+        out += self._set(wanted, frozenset({FindingKey.CLOCK_UNTRUSTED}), at=at)
+        return out + self._certificate_findings(at=at)
+
+    def _certificate_read(self, event: CertificateRead, *, at: float) -> list[Command]:
+        before, self._certificate = self._certificate, event
+        out: list[Command] = []
+        if before is not None and before.end_s != event.end_s:
+            data: dict[str, Json] = {"slot": event.slot, "end_s": round(event.end_s)}
+            text = f"certificate changed slot={event.slot} end={wire.rfc3339(event.end_s)}"
+            record = Record(kind="certificate.changed", rank=Rank.STATE, at=at, data=data)
+            out = [Keep(record=record), Say(level=Level.INFO, text=text)]
+        return out + self._certificate_findings(at=at)
+
+    def _certificate_findings(self, *, at: float) -> list[Command]:
+        wanted = judge(self._certificate, wall_s=self._trusted_wall(at=at))
+        return self._set(wanted, CERTIFICATE_KEYS, at=at)
 
     def _box_read(self, event: BoxRead, *, at: float) -> list[Command]:
         self._box = event
@@ -514,23 +656,25 @@ class Agent:
             if news:
                 self._diagnose_soon(at=at)
             out += news
+        out += self._enforce(at=at)
         out += self._judge_suspension(at=at)
         out += self._shutter(at=at)
         out += self._lamps(at=at)
         out += self._diagnose(at=at)
         out += self._states(at=at)
         out += self._uplink.tick(at)
-        return out + self._hub_findings(at=at)
+        return out + self._hub_findings(at=at) + self._climb(at=at)
 
     def _shutter(self, *, at: float) -> list[Command]:
         open_now = frozenset(name for name, watch in self._watches.items() if watch.gate.is_open)
         press = self._desk.press(at=at)
-        if open_now == self._open and press == self._shutter_press:
+        sendable = frozenset() if self._doubtful else open_now
+        if (open_now, sendable, press) == (self._open, self._sendable, self._shutter_press):
             return []
-        self._open, self._shutter_press = open_now, press
+        self._open, self._sendable, self._shutter_press = open_now, sendable, press
         return [
             OpenShutter(cameras=open_now, press=press),
-            *self._uplink.set_open_cameras(open_now, at),
+            *self._uplink.set_open_cameras(sendable, at),
         ]
 
     def _lamps(self, *, at: float) -> list[Command]:
@@ -578,6 +722,7 @@ class Agent:
             gate=self._gate_for_notice(watch),
             suspended=self._suspended,
             findings=[finding.key for finding in findings],
+            city=self._city_says(),
         )
         return {
             "name": watch.camera.name,
@@ -623,6 +768,27 @@ class Agent:
     def _hub_findings(self, *, at: float) -> list[Command]:
         wanted = {trouble.key: {"detail": trouble.detail} for trouble in self._uplink.findings()}
         return self._set(wanted, _HUB_KEYS, at=at)
+
+    def _climb(self, *, at: float) -> list[Command]:
+        """What is wrong on the way to the hub: looked for while there is none, and told in the link's findings."""
+        if self._settings.simulated and self._settings.hub.tls is not None:
+            return []  # a made-up street goes nowhere near a real hub, not even to knock
+        way = Way(
+            up=self._uplink.status().link is Link.UP,
+            suspended=self._suspended,
+            troubles={trouble.key: trouble.detail for trouble in self._uplink.findings()},
+        )
+        out: list[Command] = []
+        for news in self._ladder.timed(way, at=at):
+            if not isinstance(news, Record):
+                out.append(news)
+                continue
+            text = f"link diagnosis fault={news.data['fault']} {news.data.get('seen', '')}".rstrip()
+            level = Level.INFO if news.data["fault"] is None else Level.WARNING
+            out += [Keep(record=news), Say(level=level, text=text)]
+        if (told := self._ladder.diagnosis) is not None and told.rung is not None:
+            self._findings.explain(WAY_KEYS, told.said)
+        return out
 
     def _noting(self, commands: list[Command], *, at: float) -> list[Command]:
         """Remember what is handed to the link, and when: of pictures, for a press that follows."""
@@ -690,6 +856,7 @@ class Agent:
             "simulated": self._settings.simulated,
             "private": self._desk.status(self._trusted_wall(at=at), at=at),
             "suspended": self._suspended,
+            "suspension": self._suspension_status(),
             "cameras": [self._camera_status(watch, at=at) for watch in self._watches.values()],
             "orders": [
                 {
@@ -749,6 +916,26 @@ class Agent:
             "signal_detail": watch.signal.detail,
         }
 
+    def _suspension_status(self) -> Json:
+        """The city's word, while it holds."""
+        policy = self._policies.in_force
+        if not self._suspended or policy is None:
+            return None
+        said = self._city_says()
+        return {"until_s": policy.suspended_until, "id": said.id, "en": said.en}
+
+    def _certificate_status(self) -> Json:
+        read = self._certificate
+        if read is None:
+            return None
+        return {
+            "slot": read.slot,
+            "end_s": round(read.end_s),
+            "due_s": round(read.due_s) if read.renews else None,
+            "waiting": read.waiting,
+            "trouble": read.trouble,
+        }
+
     def _journal_status(self, *, at: float) -> dict[str, Json]:
         journal = self._journal
         quota: dict[str, Json] = {"quota_bytes": self._settings.journal.quota_bytes}
@@ -781,5 +968,13 @@ class Agent:
             "awaiting": status.awaiting,
             "parked": status.parked,
             "settled_upto": status.settled_upto,
+            "retry_in_s": None if status.retry_at is None else round(status.retry_at - at, 1),
+            "backfill_in_s": (
+                None if status.backfill_at is None else round(status.backfill_at - at, 1)
+            ),
+            "line_bytes_per_s": None if status.bytes_per_s is None else round(status.bytes_per_s),
+            "diagnosis": self._ladder.status(at=at),
+            "pictures_wait_for_clock": self._doubtful,
+            "certificate": self._certificate_status(),
             "last_seq": self._journal.last_seq if self._journal is not None else None,
         }

@@ -7,7 +7,7 @@ Not its job: the sentences (words.py), what a camera shows (scene.py).
 
 from collections import deque
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from edge_agent.core import words
@@ -115,6 +115,12 @@ class Findings:
             "en": said.en,
         }
         return Record(kind="finding.opened", rank=finding.rank(), at=at, camera=camera, data=data)
+
+    def explain(self, keys: frozenset[FindingKey], said: words.Sentence) -> None:
+        """More is known by now of those of *keys* that are open for the box: this is what a person reads from here on."""
+        for at, finding in self._open.items():
+            if finding.camera is None and finding.key in keys and finding.said != said:
+                self._open[at] = replace(finding, said=said)
 
     def clear(self, key: FindingKey, *, at: float, camera: str | None = None) -> Record | None:
         """It is not so (any more). A record if it was open."""

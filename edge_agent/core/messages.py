@@ -90,6 +90,8 @@ class FindingKey(Enum):
     BOX_UPS_EMPTY = "box_ups_empty"
     BOX_LINES_UNREADABLE = "box_lines_unreadable"
     CLOCK_UNTRUSTED = "clock_untrusted"
+    CERTIFICATE_EXPIRES = "certificate_expires"
+    CERTIFICATE_EXPIRED = "certificate_expired"
 
 
 # ---- what is seen in a picture ----
@@ -371,6 +373,8 @@ class Stored:
     trusted: bool  # was the clock trusted when it was made (or corrected since)
     data: bytes
     jpeg: bytes | None = field(default=None, repr=False)
+    # Its checksum has just proven that `data` is the JSON that was put in: nobody has to read it again to know.
+    whole: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -435,6 +439,9 @@ class LinkUp:
     maximum_packet_bytes: int | None  # None = no limit
     simulated_peer: bool
     refused: tuple[str, ...] = ()  # topics the broker did not let us subscribe to
+    doubtful: bool = (
+        False  # its certificate's dates do not fit our clock, which nothing vouches for
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -444,6 +451,7 @@ class LinkDown:
     key: FindingKey | None
     detail: str
     local: bool = False  # the fault is on the box's side of the wire: cheap to retry
+    patient: bool = False  # the hub's own word that it cannot serve us now (busy, quota, moved)
     by_press: bool = (
         False  # hung up for a press of the switch, no fault of anybody: connect again at once
     )
@@ -492,6 +500,79 @@ class OrderForged:
 
     leaf: str
     why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CertificateRead:
+    """The certificate by which the hub knows this box: at the start, and whenever something about it changed."""
+
+    slot: str  # "configured", "renewed"
+    begin_s: float  # Unix time
+    end_s: float
+    due_s: float  # when the next one is asked for
+    renews: bool  # an endpoint for renewals is configured
+    waiting: bool  # a new one is there, and has still to connect once
+    trouble: str = ""  # why the last renewal did not work; "" = it did, or none was needed
+
+
+class Rung(Enum):
+    """What must hold on the way to the hub, each on top of the one before."""
+
+    INTERFACE = "interface"
+    ADDRESS = "address"
+    GATEWAY = "gateway"
+    NAME = "name"
+    TCP = "tcp"
+    TLS = "tls"
+    MQTT = "mqtt"
+    AUTHORISATION = "authorisation"
+    HUB = "hub"  # somebody behind the broker who acknowledges
+
+
+class Fault(Enum):
+    """What is wrong on the way to the hub, one per remedy (core/ladder_words.py has the sentences)."""
+
+    NO_INTERFACE = "no_interface"
+    NO_CARRIER = "no_carrier"
+    NO_ADDRESS = "no_address"
+    NO_ROUTE = "no_route"
+    GATEWAY_SILENT = "gateway_silent"
+    NO_NAME_SERVER = "no_name_server"
+    NAME_SERVER_SILENT = "name_server_silent"
+    NAME_UNKNOWN = "name_unknown"
+    NOBODY_LISTENS = "nobody_listens"
+    NO_WAY = "no_way"  # a router on the way says that it cannot go on
+    NO_ANSWER = "no_answer"
+    TLS_SILENT = "tls_silent"
+    NOT_TLS = "not_tls"
+    HUB_UNKNOWN = "hub_unknown"  # signed by nobody whom ca_file names
+    HUB_OTHER_NAME = "hub_other_name"
+    HUB_DATES = "hub_dates"
+    OWN_REFUSED = "own_refused"
+    OWN_EXPIRED = "own_expired"
+    OWN_UNUSABLE = "own_unusable"
+    NOT_MQTT = "not_mqtt"
+    NOT_ALLOWED = "not_allowed"
+    HUB_SILENT = "hub_silent"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One rung as it was tried; `holds` None = it could not be told. `fault` is set if it does not hold."""
+
+    rung: Rung
+    holds: bool | None
+    seen: str  # evidence, for a technician
+    fault: Fault | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LadderClimbed:
+    """The answer to `Climb`: rungs from the lowest up, ended by the first that does not hold."""
+
+    steps: tuple[Step, ...]
+    far: bool
 
 
 # ---- events: the box itself ----
@@ -568,6 +649,8 @@ Event: TypeAlias = (
     | HubMessage
     | OrderVerified
     | OrderForged
+    | CertificateRead
+    | LadderClimbed
     | ClockRead
     | BoxRead
     | Tick
@@ -729,6 +812,13 @@ class Verify:
     message: HubMessage
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Climb:
+    """Find out what is wrong on the way to the hub; `far` = as far as the hub itself, which costs it a handshake."""
+
+    far: bool
+
+
 class Lamp(Enum):
     """What the two lamps and the buzzer say (the table in docs/privacy.md)."""
 
@@ -738,6 +828,7 @@ class Lamp(Enum):
     HELD = "held"
     WIRING_FAULT = "wiring_fault"
     SUSPENDED = "suspended"
+    LOCATE = "locate"  # somebody looks for this box; over "live" and "held" alone (signs.py)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -774,11 +865,13 @@ class PowerCameras:
 class Memory(Enum):
     """What is kept over restarts beside the journal's records, by the name it has on the card."""
 
-    POLICY = "policy"  # the last verified one: its claims
+    POLICY = "policy"  # the last verified one: its claims, which the shell binds to the key
+    FLOOR = "floor"  # a moment that lies in the past for certain, as core/suspension.py writes it
     ORDERS = "orders"  # open work orders, as core/work_order.py writes them
     NIGHTS = (
         "nights"  # each loop's first night after its commissioning, as core/nights.py writes them
     )
+    COMMANDS = "commands"  # the number of the newest command and what came of it and those before, as core/commands.py writes them
     PACKET = (
         "packet"  # the largest packet that the hub's broker takes, as core/fitting.py writes it
     )
@@ -821,10 +914,12 @@ class Stop:
 class Lane(Enum):
     """In what order the uplink serves what waits; earlier first."""
 
-    AUDIT = "audit"
-    AGAIN = "again"  # what the hub reported missing
+    AUDIT = "audit"  # of this connection
     LIVE = "live"
+    # Made before this connection. There is little of class 0, and live pictures may fill a thin line for as long as a flood lasts.
+    AUDIT_HISTORY = "audit_history"
     LIVE_PICTURES = "live_pictures"
+    AGAIN = "again"  # what the hub reported missing
     HISTORY = "history"
     HISTORY_PICTURES = "history_pictures"
 
@@ -846,6 +941,7 @@ Command: TypeAlias = (
     | Disconnect
     | Send
     | Verify
+    | Climb
     | ShowLamps
     | Beep
     | PowerCameras

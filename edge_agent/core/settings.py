@@ -68,6 +68,9 @@ class Hub:
     order_key_file: str | None = (
         None  # the hub's public Ed25519 key (PEM); None = no order is obeyed
     )
+    renew_url: str | None = (
+        None  # EST endpoint without its operation (https); None = not renewed by the box
+    )
     recipient: str | None = (
         None  # the hub's age recipient; None = pictures are kept and sent unsealed
     )
@@ -248,5 +251,6 @@ class Settings:
     electrics: Electrics = field(default_factory=Electrics)
     baselines_folder: str = "/var/lib/edge-agent/runs"  # commissioned baselines of the loops
     views_folder: str = "/var/lib/edge-agent/views"  # commissioned references
+    pairs_folder: str = "/var/lib/edge-agent/pairs"  # renewed certificates and their keys
     status_socket: str = "/run/edge-agent/status.sock"
     simulated: bool = False  # set by the demo and `run --simulate`, never by a file

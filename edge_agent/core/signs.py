@@ -2,7 +2,8 @@
 
 Promises: a pattern is said again whenever the count of presses changed, as it is void then; two short beeps only when pictures
 go out again after a hand had ended that; three short beeps for a fault of the switch at most once an hour, by day, and only
-with a clock that something vouches for; never a sound for what is held, suspended or checked.
+with a clock that something vouches for; never a sound for what is held, suspended or checked. "Locate" replaces the patterns in
+which blue is dark, and no other; private, a fault of the switch and suspended end it.
 Not its job: which pattern it is (agent.py), what it looks like (sensors), the beep that answers a press (switch_desk.py).
 """
 
@@ -18,6 +19,9 @@ FAULT_EVERY_S: Final = 3600.0
 LOCAL_S: Final = 7 * 3600.0
 DAY_FROM_H: Final = 7
 DAY_UNTIL_H: Final = 19
+# Whoever looks for the box sees white only where white may be seen anyway; "verifying" goes by itself within a minute.
+_REPLACED_BY_LOCATE: Final = frozenset({Lamp.LIVE, Lamp.HELD})
+_ENDS_LOCATE: Final = frozenset({Lamp.PRIVATE, Lamp.WIRING_FAULT, Lamp.SUSPENDED})
 
 
 class Signs:
@@ -27,6 +31,15 @@ class Signs:
         self._shown: ShowLamps | None = None
         self._announce = False  # a hand had made it private, and live was not said since
         self._fault_said_at: float | None = None
+        self._locate_until: float | None = None
+
+    def locate(self, *, until_at: float) -> None:
+        """Somebody looks for the box until *until_at*; `show` says what follows."""
+        self._locate_until = until_at
+
+    def deadline(self) -> float | None:
+        """When `show` is due again."""
+        return self._locate_until
 
     def show(
         self, lamp: Lamp, *, press: int, by_hand: bool, wall_s: float | None, at: float
@@ -36,7 +49,7 @@ class Signs:
         *wall_s*: Unix time if anything vouches for it.
         """
         out: list[Command] = []
-        shown = ShowLamps(lamp=lamp, press=press)
+        shown = ShowLamps(lamp=self._seen(lamp, at), press=press)
         if shown != self._shown:
             self._shown = shown
             out.append(shown)
@@ -48,6 +61,13 @@ class Signs:
             self._fault_said_at = at
             out.append(Beep(sound=Sound.FAULT))
         return out
+
+    def _seen(self, lamp: Lamp, at: float) -> Lamp:
+        until_at = self._locate_until
+        if until_at is None or at >= until_at or lamp in _ENDS_LOCATE:
+            self._locate_until = None
+            return lamp
+        return Lamp.LOCATE if lamp in _REPLACED_BY_LOCATE else lamp
 
     def _may_complain(self, at: float) -> bool:
         return self._fault_said_at is None or at >= self._fault_said_at + FAULT_EVERY_S

@@ -48,8 +48,8 @@ PATIENT_AFTER_S: Final = 300.0
 PATIENT_PERIOD_S: Final = 5.0
 # The closing match must come within gate.BRACKET_S, with room for a missed one.
 CHECK_PERIOD_MAX_S: Final = 20.0
-# While suspended by the city the street stays covered, sparsely.
-SUSPENDED_PERIOD_S: Final = 60.0
+# While suspended by the city the street stays covered, sparsely, unless the city says how often.
+SUSPENDED_PERIOD_S: Final = 600.0
 
 VIEW_KEYS: Final = frozenset(key for key in FindingKey if key.name.startswith("VIEW_"))
 CABLE_KEYS: Final = frozenset(
@@ -73,6 +73,14 @@ _VERDICT_CAUSES: Final = {
     Verdict.FOREIGN: gates.Cause.FOREIGN,
     Verdict.CANNOT_TELL: gates.Cause.DOUBT,
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Burst:
+    """Pictures oftener than usual, for a while."""
+
+    period_s: float
+    until_at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +138,8 @@ class Watch:
         self._kept_at: float | None = None
         self._turn_at = at  # when the next picture is due to be kept
         self._suspended = False
+        self._city_period_s: float | None = None
+        self._burst: Burst | None = None
         self._judgement: Judgement | None = None
         self._reading: SceneReading | None = None  # that the judgement is of
         self._learning = Learning(camera.id)
@@ -197,6 +207,9 @@ class Watch:
         if judged.verdict is Verdict.MATCH:
             self._was_lost = False
         out += self._view_findings(at=at)
+        if self._findings.has(FindingKey.VIEW_FROZEN, self.camera.id):
+            # Asked too fast, a camera gives the same picture again; it must not stay dark for that.
+            self._burst = None
         out += self._move(_VERDICT_CAUSES[judged.verdict], at=at)
         matches = judged.single is Verdict.MATCH
         return out + self._offer(event, matches=matches, at=at, press=press)
@@ -251,6 +264,7 @@ class Watch:
         self._stream = None
         self._gap_at = at
         self._lost, self._flaps = None, Flaps()
+        self._burst = None
         if on:
             gone = self._findings.set_only(
                 {}, VIEW_KEYS | _SIGNAL_KEYS, at=at, camera=self.camera.id
@@ -295,10 +309,21 @@ class Watch:
         text = f"light learnt id={self.camera.id} light={event.light} of={event.of}"
         return [Keep(record=record), Say(level=Level.INFO, text=text)]
 
-    def suspend(self, *, on: bool, at: float) -> list[Command]:
-        """The city suspended the box, or lets it work again."""
-        self._suspended = on
+    def suspend(self, *, on: bool, at: float, period_s: float | None = None) -> list[Command]:
+        """The city suspended the box, or lets it work again; and wants no picture more often than *period_s*, if it says so."""
+        self._suspended, self._city_period_s = on, period_s
+        if on:
+            self._burst = None
         return self._pace(at=at)
+
+    def hurry(self, burst: Burst, *, at: float) -> list[Command]:
+        """Pictures as often as *burst* says, never less often than usual; private, suspended or frozen ends it. No gate moves."""
+        self._burst = burst
+        return self._pace(at=at)
+
+    def reverify(self, *, at: float) -> list[Command]:
+        """Continuity counts as broken: the camera proves itself again, and over a pair that is not whole it stays held."""
+        return self.interrupted(at=at) + self._broken(at=at)
 
     def timed(self, *, at: float) -> list[Command]:
         """What time alone brings."""
@@ -312,6 +337,8 @@ class Watch:
         if calm_at is not None and at >= calm_at:
             self._flaps.timed(at=at)
             out += self._signal_findings(at=at)
+        if self._burst is not None and at >= self._burst.until_at:
+            self._burst = None
         out += self._learning.tend(self._teachable, at=at)
         return out + self._pace(at=at)
 
@@ -321,6 +348,7 @@ class Watch:
             self.gate.doubt_expires_at(),
             self._flaps.deadline(),
             self._cable_flaps.deadline(),
+            None if self._burst is None else self._burst.until_at,
         ]
         if self.loop is not None:
             due.append(self.loop.deadline(at=at))
@@ -374,9 +402,12 @@ class Watch:
         return None if flawed else self._stream[0]
 
     def _wanted_s(self) -> float:
-        if self._suspended:
-            return max(self.camera.period_s, SUSPENDED_PERIOD_S)
-        return self.camera.period_s
+        if self._burst is not None and not self._suspended:
+            return min(self.camera.period_s, self._burst.period_s)
+        city_s = self._city_period_s
+        if city_s is None:
+            city_s = SUSPENDED_PERIOD_S if self._suspended else 0.0
+        return max(self.camera.period_s, city_s)  # a policy can only ask for less
 
     def _pace(self, *, at: float) -> list[Command]:
         """Ask for pictures as often as the gate needs them; a command only on change."""

@@ -13,7 +13,8 @@ import math
 import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final, TypeGuard, cast
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final, TypeAlias, TypeGuard, cast
 
 from edge_agent.core.messages import Json, Message, Rank, Stored
 from edge_agent.core.settings import Identity
@@ -39,9 +40,17 @@ MAX_TEXT: Final = 400
 # Of a state that is kept as values, which Python compares and prints by recursion.
 MAX_DEPTH: Final = 32
 MAX_SEQ: Final = 2**63 - 1
+# What a policy may ask for. Pictures rarer than one a day are none; a backlog slower than this would never end.
+PERIOD_S: Final = (1.0, 86_400.0)
+WINDOW_S: Final = (10.0, 3_600.0)
+BACKFILL_BYTES_PER_S: Final = (1_000.0, 1e9)
 
 LIVE: Final = "live"
 HISTORY: Final = "history"
+
+_DATA: Final = f'"datacontenttype":"{JSON_CONTENT}","data":'
+# What is the same in record after record: source, epoch, kind, boot, camera, rank, and whether the clock was trusted.
+_Alike: TypeAlias = tuple[str, str, str, str, str | None, int, bool]
 
 _LEVEL: Final = re.compile(r"[a-z0-9-]{1,48}\Z")
 _EPOCH: Final = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
@@ -105,7 +114,7 @@ TOPICS: Final = (
         leaf="snapshot/history/{camera}",
         to_box=False,
         retained="no",
-        what="one picture, CloudEvents binary mode, made before this connection",
+        what="one picture, CloudEvents binary mode, made before this connection, or no news any more",
     ),
     Topic(
         leaf="ack",
@@ -117,7 +126,7 @@ TOPICS: Final = (
         leaf="policy",
         to_box=True,
         retained="retained",
-        what="signed (JWS, EdDSA): suspended until, reason",
+        what="signed (JWS, EdDSA): suspended until, reason, snapshot period, backfill rate, reconnect window",
     ),
     Topic(
         leaf="command",
@@ -185,12 +194,20 @@ class Watermark:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """What the city decided for this box. `number` rises with every policy; `suspended_until` is Unix time."""
+    """What the city decided for this box. `number` rises with every policy; `suspended_until` and `issued` are Unix time.
+
+    None = the city says nothing of it. `snapshot_period_s`: no camera sends pictures more often; never more often than the
+    box's own configuration says. `issued`: when it was signed, so that a box without a clock knows that it is later by now.
+    """
 
     number: int
     suspended_until: float | None
     reason_id: str
     reason_en: str
+    issued: float | None = None
+    snapshot_period_s: float | None = None
+    backfill_bytes_per_s: float | None = None
+    reconnect_window_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -278,12 +295,39 @@ def camera_state(identity: Identity, camera: str, state: Mapping[str, Json]) -> 
 
 def event(identity: Identity, stored: Stored) -> str:
     """One record as a CloudEvents 1.0 JSON object; data that is no JSON (a damaged row) is wrapped, never passed on."""
-    head: dict[str, Json] = {"specversion": "1.0", **_attributes(identity, stored)}
-    head["rank"] = int(stored.rank)
-    head["clocktrusted"] = stored.trusted
-    head["datacontenttype"] = JSON_CONTENT
-    text = json.dumps(head, separators=(",", ":"), ensure_ascii=False)
-    return f'{text[:-1]},"data":{_as_json(stored.data)}}}'
+    return events(identity, (stored,))[0]
+
+
+def events(identity: Identity, records: Iterable[Stored]) -> list[str]:
+    """Each of *records* as `event` writes it."""
+    # Written out around what is different in each, not dumped: a backlog is a million of them.
+    source = prefix(identity)
+    written = []
+    for one in records:
+        id_, made, place, clock, rest = _around(
+            (source, one.epoch, one.kind, one.boot, one.camera, one.rank, one.trusted)
+        )
+        data = one.data.decode() if one.whole else _as_json(one.data)
+        seq = one.seq
+        written.append(
+            f"{id_}{seq}{made}{rfc3339(one.wall_s)}{place}{seq}{clock}{mono(one.at)}{rest}{data}}}"
+        )
+    return written
+
+
+@lru_cache(maxsize=512)
+def _around(alike: _Alike) -> tuple[str, str, str, str, str]:
+    """What stands before the id's seq, the time, the seq, the moment since boot, and the data of an event."""
+    source, epoch, kind, boot, camera, rank, trusted = alike
+    subject = "" if camera is None else f',"subject":{_TEXT.encode(camera)}'
+    clocktrusted = "true" if trusted else "false"
+    return (
+        f'{{"specversion":"1.0","id":{_TEXT.encode(f"{epoch}-")[:-1]}',
+        f'","source":{_TEXT.encode(source)},"type":{_TEXT.encode(TYPE_PREFIX + kind)},"time":"',
+        f'","epoch":{_TEXT.encode(epoch)},"seq":"',
+        f'","boot":{_TEXT.encode(boot)},"mono":"',
+        f'"{subject},"rank":{int(rank)},"clocktrusted":{clocktrusted},{_DATA}',
+    )
 
 
 def batch(identity: Identity, lane: str, events: Sequence[str]) -> Message:
@@ -297,7 +341,7 @@ def snapshot(identity: Identity, lane: str, stored: Stored) -> Message:
     camera = stored.camera or ""
     properties = {
         "specversion": "1.0",
-        **{name: str(value) for name, value in _attributes(identity, stored).items()},
+        **_attributes(identity, stored),
         "rank": str(int(stored.rank)),
         "clocktrusted": "true" if stored.trusted else "false",
         "meta": _as_json(stored.data[: MAX_META_BYTES + 1]),
@@ -311,9 +355,11 @@ def snapshot(identity: Identity, lane: str, stored: Stored) -> Message:
     )
 
 
-def reply(identity: Identity, *, correlation: bytes | None, number: int, result: str) -> Message:
-    """The outcome of order *number*; goes to the box's own `reply` topic only, whatever the hub asked for."""
-    body: dict[str, Json] = {"v": 1, "number": number, "result": result}
+def reply(
+    identity: Identity, *, correlation: bytes | None, number: int | None, result: str, why: str = ""
+) -> Message:
+    """The outcome of command *number*; goes to the box's own `reply` topic only, whatever the hub asked for."""
+    body: dict[str, Json] = {"v": 1, "number": number, "result": result, "why": why}
     return Message(topic=topic(identity, "reply"), payload=_dump(body), response_to=correlation)
 
 
@@ -344,9 +390,9 @@ def watermark(mark: Watermark) -> bytes:
     return _dump({**told, "also": also} if also else told)
 
 
-def _attributes(identity: Identity, stored: Stored) -> dict[str, Json]:
+def _attributes(identity: Identity, stored: Stored) -> dict[str, str]:
     """CloudEvents attributes shared by both modes; seq and mono are text, as CloudEvents integers have 32 bits."""
-    attributes: dict[str, Json] = {
+    attributes = {
         "id": f"{stored.epoch}-{stored.seq}",
         "source": prefix(identity),
         "type": TYPE_PREFIX + stored.kind,
@@ -364,8 +410,14 @@ def _attributes(identity: Identity, stored: Stored) -> dict[str, Json]:
 def rfc3339(wall_s: float) -> str:
     """Unix time as text; a label that cannot be a date (a damaged row, a clock gone wild) becomes the nearest that can."""
     bounded = _bounded(wall_s, 253_402_300_799.0)
-    moment = datetime.fromtimestamp(bounded, UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    second = int(bounded)
+    carry, micros = divmod(round((bounded - second) * 1_000_000), 1_000_000)
+    return f"{_second(second + carry)}.{micros // 1000:03d}Z"
+
+
+@lru_cache(maxsize=64)
+def _second(number: int) -> str:
+    return datetime.fromtimestamp(number, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def mono(at: float) -> str:
@@ -374,14 +426,16 @@ def mono(at: float) -> str:
 
 
 def _bounded(number: float, most: float) -> float:
-    return min(max(number, 0.0), most) if math.isfinite(number) else 0.0
+    if 0.0 < number <= most:
+        return number
+    return most if number > 0.0 and math.isfinite(number) else 0.0
 
 
 def _as_json(data: bytes) -> str:
     """*data* as JSON text; if it is none (or was cut), wrapped, so that one damaged row never spoils a batch."""
     try:
         text = data.decode()
-        json.loads(text, parse_constant=_refuse_constant)
+        _STRICT.decode(text)
     except (ValueError, RecursionError):
         return json.dumps({"damaged": data[:1000].decode("latin-1")})
     return text
@@ -427,11 +481,28 @@ def policy(claims: bytes, identity: Identity) -> Policy | Fault:
     reason_id, reason_en = body.get("reason_id", ""), body.get("reason_en", "")
     if not _is_text(reason_id) or not _is_text(reason_en):
         return Fault(f"policy.reason_id, reason_en: need printable text of at most {MAX_TEXT}")
+    issued = body.get("issued")
+    if issued is not None and not _is_unix_time(issued):
+        return Fault("policy.issued: needs Unix seconds or null")
+    bounds = {
+        "snapshot_period_s": PERIOD_S,
+        "backfill_bytes_per_s": BACKFILL_BYTES_PER_S,
+        "reconnect_window_s": WINDOW_S,
+    }
+    paces = {name: body.get(name) for name in bounds}
+    for name, (least, most) in bounds.items():
+        pace = paces[name]
+        if pace is not None and not (_is_number(pace) and least <= pace <= most):
+            return Fault(f"policy.{name}: needs a number from {least:g} to {most:g}, or null")
     return Policy(
         number=number,
-        suspended_until=None if until is None else float(until),
+        suspended_until=_float(until),
         reason_id=reason_id,
         reason_en=reason_en,
+        issued=_float(issued),
+        snapshot_period_s=_float(paces["snapshot_period_s"]),
+        backfill_bytes_per_s=_float(paces["backfill_bytes_per_s"]),
+        reconnect_window_s=_float(paces["reconnect_window_s"]),
     )
 
 
@@ -449,6 +520,13 @@ def order(claims: bytes, identity: Identity) -> Order | Fault:
     if not isinstance(arguments, dict) or len(arguments) > 20:
         return Fault("command.arguments: needs an object of at most 20 members")
     return Order(number=number, name=name, expires=float(expires), arguments=arguments)
+
+
+def number_of(claims: bytes) -> int | None:
+    """The number of an order that cannot be read otherwise, so that its sender learns which one it was; None if it has none."""
+    body = _load(claims, "order", MAX_WORD_BYTES)
+    number = body.get("number") if isinstance(body, dict) else None
+    return number if _is_seq(number) else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -539,12 +617,9 @@ def arrived_camera(payload: bytes) -> Mapping[str, Json] | Fault:
     body = _object(payload, "camera")
     if isinstance(body, Fault):
         return body
-    level: list[object] = [body]
-    for _ in range(MAX_DEPTH):
-        level = [inner for value in level for inner in _members(value)]
-        if not level:
-            return cast("dict[str, Json]", body)
-    return Fault("camera: nested too deeply")
+    if _is_deep(body):
+        return Fault("camera: nested too deeply")
+    return cast("dict[str, Json]", body)
 
 
 def arrived_batch(payload: bytes, source: str) -> tuple[Arrived, ...] | Fault:
@@ -611,11 +686,10 @@ def _arrived_event(item: object, source: str, jpeg: bytes | None = None) -> Arri
     camera = item.get("subject")
     if camera is not None and not (isinstance(camera, str) and _LEVEL.match(camera)):
         return Fault("subject: needs a camera id")
-    try:
-        # ASCII alone: half a surrogate pair is JSON as an escape, but no text that any database takes.
-        data = json.dumps(item.get("data"), separators=(",", ":"))
-    except RecursionError:
+    if _is_deep(item.get("data")):  # whoever reads it later does so by recursion
         return Fault("data: nested too deeply")
+    # ASCII alone: half a surrogate pair is JSON as an escape, but no text that any database takes.
+    data = json.dumps(item.get("data"), separators=(",", ":"))
     return Arrived(
         epoch=epoch,
         seq=seq,
@@ -654,12 +728,16 @@ def _fault_in_head(item: Mapping[str, object], source: str) -> Fault | None:
 
 
 def _load(payload: bytes, place: str, limit: int) -> object:
-    """JSON as Python values, or a Fault; strict (no NaN, no key twice), never raises."""
+    """JSON as Python values, or a Fault; strict (no NaN, no key twice, no number beyond a double), never raises."""
     if len(payload) > limit:
         return Fault(f"{place}: {len(payload)} bytes, at most {limit} are read")
     try:
         found: object = json.loads(
-            payload.decode(), parse_constant=_refuse_constant, object_pairs_hook=_refuse_twice
+            payload.decode(),
+            parse_constant=_refuse_constant,
+            parse_float=_finite,
+            parse_int=_whole,
+            object_pairs_hook=_refuse_twice,
         )
     except (ValueError, RecursionError) as error:
         return Fault(f"{place}: not JSON ({str(error)[:80]})")
@@ -672,8 +750,7 @@ def _object(payload: bytes, place: str) -> dict[str, object] | Fault:
         return found
     if not isinstance(found, dict):
         return Fault(f"{place}: needs a JSON object")
-    version = found.get("v")
-    if isinstance(version, bool) or version != 1:
+    if not _is_one(found.get("v")):
         return Fault(f"{place}.v: this agent understands 1 only")
     return found
 
@@ -683,7 +760,7 @@ def _claims(claims: bytes, kind: str, identity: Identity) -> tuple[int, dict[str
     body = _load(claims, kind, MAX_WORD_BYTES)
     if isinstance(body, Fault):
         return body
-    if not isinstance(body, dict) or body.get("v") != 1 or body.get("kind") != kind:
+    if not isinstance(body, dict) or body.get("kind") != kind or not _is_one(body.get("v")):
         return Fault(f"{kind}: needs an object with v 1 and kind {kind}")
     audience = body.get("aud")
     if not isinstance(audience, str) or not f"{prefix(identity)}/".startswith(f"{audience}/"):
@@ -713,6 +790,16 @@ def _ranges(
     return tuple(ranges)
 
 
+def _is_deep(value: object) -> bool:
+    """Whether *value* is nested more than `MAX_DEPTH` deep."""
+    level: list[object] = [value]
+    for _ in range(MAX_DEPTH):
+        level = [inner for one in level for inner in _members(one)]
+        if not level:
+            return False
+    return True
+
+
 def _members(value: object) -> Iterable[object]:
     if isinstance(value, dict):
         return value.values()
@@ -722,6 +809,26 @@ def _members(value: object) -> Iterable[object]:
 def _refuse_constant(name: str) -> object:
     msg = f"{name} is no JSON"
     raise ValueError(msg)
+
+
+# Made once: the module's own functions make a new one each time.
+_STRICT: Final = json.JSONDecoder(parse_constant=_refuse_constant)
+_TEXT: Final = json.JSONEncoder(ensure_ascii=False)
+
+
+_DIGITS_MAX: Final = 300  # fewer than a double has room for
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError("a number beyond a double")
+    return number
+
+
+def _whole(text: str) -> int:
+    # 1 and 400 zeros is an int to Python and an OverflowError to whoever subtracts it from a time.
+    return int(text) if len(text) <= _DIGITS_MAX else int(_finite(text))
 
 
 def _refuse_twice(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -739,12 +846,20 @@ def _is_seq(found: object) -> TypeGuard[int]:
     return isinstance(found, int) and not isinstance(found, bool) and 0 <= found <= MAX_SEQ
 
 
+def _is_one(found: object) -> bool:
+    return not isinstance(found, bool) and found == 1
+
+
+def _is_number(found: object) -> TypeGuard[float]:
+    return isinstance(found, int | float) and not isinstance(found, bool)
+
+
 def _is_unix_time(found: object) -> TypeGuard[float]:
-    return (
-        isinstance(found, int | float)
-        and not isinstance(found, bool)
-        and 0 <= found <= 253_402_300_799
-    )
+    return _is_number(found) and 0 <= found <= 253_402_300_799
+
+
+def _float(found: Json) -> float | None:
+    return float(found) if isinstance(found, int | float) else None
 
 
 def _is_text(found: object) -> TypeGuard[str]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Final
 
 from edge_agent.core.messages import FindingKey
@@ -497,6 +498,18 @@ WORDS: Final[Mapping[FindingKey, Sentence]] = {
         "Nothing vouches for the box's clock. Records stay in order; their times are marked uncertain and corrected later. "
         "Restore the internet, or bring a clock module (RTC) with battery.",
     ),
+    FindingKey.CERTIFICATE_EXPIRES: Sentence(
+        "Sertifikat kotak habis dalam{in_days} hari dan belum dapat diperbarui{why}. Setelah itu pusat kota menolak kotak ini; "
+        "kamera dan catatan tetap jalan. Minta sertifikat baru dari kota, atau periksa renew_url di box.toml.",
+        "The box's certificate ends in{in_days} days and could not be renewed{why}. After that the hub refuses this box; "
+        "cameras and records go on. Have the city issue a new one, or check renew_url in box.toml.",
+    ),
+    FindingKey.CERTIFICATE_EXPIRED: Sentence(
+        "Sertifikat kotak sudah habis masa berlakunya{why}. Pusat kota dapat menolak kotak ini; catatan disimpan dan menyusul. "
+        "Kotak meminta yang baru sendiri bila renew_url diatur; bila tidak, minta dari kota dan pasang di kotak.",
+        "The box's certificate has expired{why}. The hub may refuse this box; records are kept and will follow. "
+        "The box asks for a new one by itself where renew_url is set; if not, have the city issue one and install it at the box.",
+    ),
 }
 
 _FALLBACK: Final[Mapping[str, Sentence]] = {
@@ -514,6 +527,7 @@ _BRACKETS: Final[Mapping[str, str]] = {
     "free_percent": " ({} %)",
     "worn_percent": " ({} %)",
     "days": " {}",
+    "in_days": " {}",
     "short_at_m": " (≤ {} m)",
     "length_now_m": " ({} m)",
 }
@@ -600,8 +614,8 @@ def _number(value: Json) -> float:
 
 
 def _fields(evidence: Mapping[str, Json], language: str) -> dict[str, str]:
-    known = {name: _plain(evidence.get(name)) for name in (*_FALLBACK, *_BRACKETS)}
-    known["why"] = _plain(evidence.get("detail")) or known["why"]
+    known = {name: plain(evidence.get(name)) for name in (*_FALLBACK, *_BRACKETS)}
+    known["why"] = plain(evidence.get("detail")) or known["why"]
     fields = {name: known[name] or _in(fallback, language) for name, fallback in _FALLBACK.items()}
     fields["shift"] = _in(shift(evidence), language)
     fields |= {
@@ -610,7 +624,7 @@ def _fields(evidence: Mapping[str, Json], language: str) -> dict[str, str]:
     return fields
 
 
-def _plain(value: Json) -> str:
+def plain(value: Json) -> str:
     """A value within a sentence: one line, short, nothing that a terminal or a web page would obey."""
     if isinstance(value, float):
         return f"{value:.6g}" if math.isfinite(value) else ""
@@ -670,16 +684,57 @@ _HOLDS: Final = frozenset(
 )
 
 
-def notice(*, gate: str, suspended: bool, findings: Sequence[FindingKey]) -> Sentence:
+_MONTHS: Final = (
+    Sentence("Januari", "January"),
+    Sentence("Februari", "February"),
+    Sentence("Maret", "March"),
+    Sentence("April", "April"),
+    Sentence("Mei", "May"),
+    Sentence("Juni", "June"),
+    Sentence("Juli", "July"),
+    Sentence("Agustus", "August"),
+    Sentence("September", "September"),
+    Sentence("Oktober", "October"),
+    Sentence("November", "November"),
+    Sentence("Desember", "December"),
+)
+_LATEST_S: Final = 253_402_214_400.0  # no calendar goes beyond the year 9999, in whatever zone
+_STREET_TIME: Final = timezone(timedelta(hours=7))  # WIB
+
+
+def suspended_until(until_s: float, reason: Sentence) -> Sentence:
+    """That the city suspended it, until which day, and why; *until_s* is Unix time, *reason* may be empty.
+
+    The day is the last one without pictures: a suspension until midnight ends with the day before it.
+    """
+    last = datetime.fromtimestamp(min(until_s, _LATEST_S) - 1.0, _STREET_TIME)
+    month = _MONTHS[last.month - 1]
+    return Sentence(
+        f"{SUSPENDED.id} sampai {last.day} {month.id} {last.year}" + _because(reason.id),
+        f"{SUSPENDED.en} until {last.day} {month.en} {last.year}" + _because(reason.en),
+    )
+
+
+def _because(reason: str) -> str:
+    return f": {reason}" if reason else ""
+
+
+def notice(
+    *,
+    gate: str,
+    suspended: bool,
+    findings: Sequence[FindingKey],
+    city: Sentence = SUSPENDED,
+) -> Sentence:
     """Why the public sees what it sees of a camera, never a bare error. *gate* is a gate's state by name.
 
     Residents come first, then the city; a suspension is never shown as a fault, nor a fault as a suspension.
-    `OUTAGE` is for the box's will: no box can say it of itself.
+    *city*: what is said of the suspension. `OUTAGE` is for the box's will: no box can say it of itself.
     """
     if gate == "private":
         return PRIVATE
     if suspended:
-        return SUSPENDED
+        return city
     if gate == "open":
         return LIVE
     if any(key in _FAULTS for key in findings):

@@ -320,7 +320,8 @@ def back_on_pole(stage: Stage) -> list[Check]:
 def suspended(stage: Stage) -> list[Check]:
     """The city suspends the box for a while, by a signed policy; then the line breaks without a word."""
     first = _last_seq(stage) + 1
-    stage.city.suspend(until_wall_s=stage.clock.wall() + _SUSPENDED_S)
+    now_s = stage.clock.wall()
+    stage.city.suspend(now_wall_s=now_s, until_wall_s=now_s + _SUSPENDED_S)
     stage.tell("hub", f"the city suspends this box for {_SUSPENDED_S:.0f} s, in a signed policy")
     stage.until("the box obeys", _link_is(stage, "suspended"), within_s=_SOON_S)
     stage.until("the hub sees it leave in good order", stage.city.is_offline, within_s=_SOON_S)

@@ -3,7 +3,7 @@
 Promises: what the acts are judged by is read from the receiver's database and picture files, not from what the receiver or
 the box say of themselves; an order is signed with the key whose public half the box was given.
 Threads: any; a look takes milliseconds, and only after the receiver has committed something new.
-Not its job: judging (evidence.py), committing and acknowledging (receiver.py).
+Not its job: judging (evidence.py), committing and acknowledging (edge_agent/receiver).
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ class City:
 
     # ---- orders ----
 
-    def suspend(self, *, until_wall_s: float) -> None:
+    def suspend(self, *, now_wall_s: float, until_wall_s: float) -> None:
         """Publish a signed, retained policy: no traffic from this box until then. OSError if the broker is away."""
         self._orders += 1
         claims: Json = {
@@ -118,6 +118,7 @@ class City:
             "aud": wire.prefix(self._identity),
             "number": self._orders,
             "suspended_until": until_wall_s,
+            "issued": now_wall_s,  # a box whose clock nothing vouches for counts from here
             "reason_id": "peragaan",
             "reason_en": "demonstration",
         }

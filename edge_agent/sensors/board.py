@@ -10,14 +10,14 @@ Not its job: what a resistance means (core/cable.py), the lines on pins of their
 from __future__ import annotations
 
 import contextlib
-import threading
 from typing import TYPE_CHECKING, Final
 
 from gpiozero import DigitalOutputDevice
 
 from edge_agent.core.cable import ohm_of_counts
-from edge_agent.core.messages import Died, Event, Line, LineRead, LoopMeasured
+from edge_agent.core.messages import Event, Line, LineRead, LoopMeasured
 from edge_agent.core.settings import Electrics, MeasuredLoop, Run
+from edge_agent.part import Part
 from edge_agent.sensors.adc import Average, Chip, Unreadable, self_test, trimmed
 from edge_agent.sensors.lines import Teller
 from edge_agent.sensors.pins import why_of
@@ -118,10 +118,9 @@ class Board:
         self._post = post
         self._clock = clock
         self._teller = Teller(post)
-        self._stop = threading.Event()
-        self._pause = pause or self._stop.wait
+        self._part = Part("input board", self._run, post=post)
+        self._pause = pause or self._part.wait
         self._progress_at = clock.now()
-        self._thread = threading.Thread(target=self._run, name="board", daemon=True)
 
     @property
     def fitted(self) -> bool:
@@ -130,13 +129,11 @@ class Board:
 
     def __enter__(self) -> Board:
         if self.fitted:
-            self._thread.start()
+            self._part.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        if self._thread.ident is not None:
-            self._thread.join(timeout=5)
+        self._part.leave()
 
     def progress(self) -> float:
         """When the last reading ended, in seconds since boot; now, if there is nothing to measure."""
@@ -146,12 +143,11 @@ class Board:
 
     def _run(self) -> None:
         try:
-            while not self._stop.is_set():
+            wait_s = 0.0
+            while not self._part.wait(wait_s):
                 next_at = self._clock.now() + PERIOD_S
                 self.read()
-                self._stop.wait(max(0.0, next_at - self._clock.now()))
-        except Exception as error:  # noqa: BLE001 - the top of a thread: nothing may end it in silence
-            self._post(Died(part="input board", detail=f"{type(error).__name__}: {error}"))
+                wait_s = max(0.0, next_at - self._clock.now())
         finally:
             self.close()
 

@@ -27,6 +27,7 @@ class _Pattern:
 _STEADY: Final = ((0.0, 1.0),)
 _BLIP: Final = ((0.0, 0.1),)
 _DOUBLE: Final = ((0.0, 0.1), (0.3, 0.4))
+_QUICK: Final = ((0.0, 0.2),)
 # A steady "live" lamp is not used: it could be a dead agent.
 _PATTERNS: Final[Mapping[Lamp, _Pattern]] = {
     Lamp.PRIVATE: _Pattern(1.0, private=_STEADY),
@@ -35,6 +36,9 @@ _PATTERNS: Final[Mapping[Lamp, _Pattern]] = {
     Lamp.HELD: _Pattern(2.0, live=_DOUBLE),
     Lamp.WIRING_FAULT: _Pattern(2.0, private=((0.0, 2.0),), live=_DOUBLE),
     Lamp.SUSPENDED: _Pattern(3.0, private=_BLIP),  # dark for the public, but by the city's word
+    Lamp.LOCATE: _Pattern(
+        0.5, live=_QUICK
+    ),  # blue stays dark, as in the two patterns that it replaces
 }
 
 

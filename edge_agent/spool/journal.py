@@ -78,6 +78,9 @@ CLOSE_S: Final = 5.0
 # few percent of one core.
 LOOK_AFTER_S: Final = 10.0
 LOOK_PAUSE_S: Final = 0.05
+# Giving free pages back to the file system moves what still waits to the front of the file. Somebody who drains the journal makes
+# more of them free all the time, and would have to wait for it: so as long as he reads, a step (1 MB) each so often is enough.
+TIDY_PAUSE_S: Final = 1.0
 
 _T = TypeVar("_T")
 
@@ -126,6 +129,7 @@ class Spool:
         self._rest: Salvage | None = None  # of a damaged store, not yet brought over
         self._retry_at = math.inf
         self._look_at = math.inf
+        self._read_at = self._tidied_at = -math.inf
         self._reported_at = -math.inf
         self._retold_at = -math.inf
 
@@ -363,7 +367,8 @@ class Spool:
 
     def _answer(self, fetch: Fetch) -> None:
         self._note_settles()
-        until = self._clock.now() + READ_S
+        self._read_at = self._clock.now()
+        until = self._read_at + READ_S
 
         def spent() -> bool:
             return self._clock.now() >= until
@@ -399,12 +404,20 @@ class Spool:
         if self._rest is not None:
             self._bring_more(self._rest)
             return
-        while self._do(lambda store: store.tidy()) and not self._queue.busy():
-            self._report(force=False)
+        self._tidy()
         if self._clock.now() >= self._look_at:
             more = self._do(lambda store: store.look_around())
             self._look_at = self._clock.now() + LOOK_PAUSE_S if more else math.inf
         self._say_full()
+
+    def _tidy(self) -> None:
+        now = self._clock.now()
+        is_read = now < self._read_at + TIDY_PAUSE_S
+        if is_read and now < self._tidied_at + TIDY_PAUSE_S:
+            return
+        self._tidied_at = now
+        while self._do(lambda store: store.tidy()) and not is_read and not self._queue.busy():
+            self._report(force=False)
 
     def _report(self, *, force: bool) -> None:
         now = self._clock.now()

@@ -105,6 +105,7 @@ NEWEST: Final = (
 TO_DELETE: Final = (
     "SELECT key, file, room FROM record WHERE key BETWEEN ? AND ? ORDER BY key LIMIT ?"
 )
+NTH: Final = "SELECT key FROM record WHERE key BETWEEN ? AND ? ORDER BY key LIMIT 1 OFFSET ?"
 TO_PURGE: Final = (
     f"SELECT key & {SEQ_MASK}, boot, at, wall_s, camera FROM record"  # noqa: S608
     f" WHERE key >= {PICTURES << SHELF_BITS} AND boot = ? AND at BETWEEN ? AND ? ORDER BY at, key"
@@ -127,6 +128,7 @@ QUERIES: Final[Mapping[str, tuple[str, Sequence[int]]]] = {
     "oldest": (OLDEST, (0, 1)),
     "newest": (NEWEST, (0, 1)),
     "delete": (TO_DELETE, (1, 2, 1)),
+    "the last of a step": (NTH, (1, 2, 1)),
     "purge": (TO_PURGE, (1, 1, 2)),
     "newest picture of a boot": (NEWEST_PICTURE, (1,)),
     "thin": (TO_THIN, (0, 1, 1)),

@@ -6,11 +6,12 @@ Not its job: what may be shown (store.py), reading what is damaged (rescue.py).
 
 from __future__ import annotations
 
-import heapq
 import json
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from bisect import bisect_right
+from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Final
 
 from edge_agent.core.messages import Rank, Stored
@@ -64,6 +65,7 @@ def read_row(raw: Raw, names: Names) -> Stored | None:
             wall_s=float(wall_s),
             trusted=bool(trusted),
             data=data,
+            whole=True,
         )
     except (KeyError, TypeError, ValueError):
         return None
@@ -93,13 +95,31 @@ class Shelves:
             return None
         return replace(stored, jpeg=jpeg)
 
-    def walk(self, shelves: Iterable[int], *, after: int, upto: int, limit: int) -> Iterator[Raw]:
-        """What lies on *shelves* in order of seq; at least *limit*, if there are so many."""
+    def lots(
+        self, shelves: Iterable[int], *, after: int, upto: int, limit: int, each: int
+    ) -> Generator[list[Raw], None, None]:
+        """What lies on *shelves* in order of seq, some at a time, *each* of a shelf; at least *limit*, if there are so many."""
         walks = [
             self._c.execute(RANGE, (key_of(shelf, after), key_of(shelf, upto), limit))
             for shelf in shelves
         ]
-        return iter(walks[0]) if len(walks) == 1 else heapq.merge(*walks, key=_seq)
+        waiting: list[list[Raw]] = [[] for _ in walks]
+        try:
+            while True:
+                waiting = [
+                    rows or walk.fetchmany(each) for walk, rows in zip(walks, waiting, strict=True)
+                ]
+                ends = [rows[-1][0] for rows in waiting if rows]
+                if not ends:
+                    return
+                # As far as all of them have been read; so at least one of them is read on.
+                cuts = [bisect_right(rows, min(ends), key=_seq) for rows in waiting]
+                came = [rows[:cut] for rows, cut in zip(waiting, cuts, strict=True)]
+                yield came[0] if len(came) == 1 else sorted(chain.from_iterable(came), key=_seq)
+                waiting = [rows[cut:] for rows, cut in zip(waiting, cuts, strict=True)]
+        finally:
+            for walk in walks:
+                walk.close()
 
     def named(self, shelves: Iterable[int], seq: int) -> Raw | None:
         """Record *seq*, on whichever of *shelves* it lies."""

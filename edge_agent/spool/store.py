@@ -15,6 +15,7 @@ import sqlite3
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing, suppress
+from itertools import chain
 from pathlib import Path
 from typing import Final, TypeAlias, TypeVar
 
@@ -56,6 +57,7 @@ from edge_agent.spool.room import Limits, Need, Room
 from edge_agent.spool.schema import (
     APPLICATION,
     NEWEST_PICTURE,
+    NTH,
     PAGE,
     PICTURES,
     SCHEMA,
@@ -86,7 +88,7 @@ from edge_agent.spool.values import (
 )
 
 # ---- one step of work: what an AUDIT record may have to wait for ----
-SETTLE_RECORDS: Final = 500
+SETTLE_RECORDS: Final = 2_000
 SETTLE_PICTURES: Final = 64
 LOOK_EACH: Final = 32  # records read, between two looks at the clock
 THIN_RECORDS: Final = 256
@@ -598,25 +600,24 @@ class Store:
             if not left or records <= 0:
                 break
             low, high = left.popleft()
-            upto, found = self._step(low, high, records)
-            for shelf in list(self._held) if found else ():
-                self._delete_upto(shelf, low, upto)
-            records -= found
+            upto = self._step(low, high, records)
+            for shelf in list(self._held):
+                gone = self._delete_upto(shelf, low, upto)
+                records -= gone * (1 if shelf < PICTURES else SETTLE_RECORDS // SETTLE_PICTURES)
             if upto < high:
                 left.appendleft((upto + 1, high))
         return list(left)
 
-    def _step(self, low: int, high: int, records: int) -> tuple[int, int]:
-        """How far from *low* up to *high* one step goes, and how many records it meets, counted so that a file weighs more."""
-        upto, met = high, 0
+    def _step(self, low: int, high: int, records: int) -> int:
+        """How far from *low* up to *high* one step goes that deletes at most *records*, or a few pictures, of a shelf."""
+        upto = high
         for shelf in self._held:
             most = records if shelf < PICTURES else SETTLE_PICTURES
-            bounds = (key_of(shelf, low), key_of(shelf, upto), most)
-            found = self._c.execute(TO_DELETE, bounds).fetchall()
-            met += len(found) * (1 if shelf < PICTURES else SETTLE_RECORDS // SETTLE_PICTURES)
-            if len(found) == most:
-                upto = min(upto, found[-1][0] & SEQ_MASK)
-        return upto, met
+            if upto - low >= most:
+                bounds = (key_of(shelf, low), key_of(shelf, upto), most - 1)
+                last = self._c.execute(NTH, bounds).fetchone()
+                upto = upto if last is None else last[0] & SEQ_MASK
+        return upto
 
     def purge(
         self, command: Purge, boot: str, dropped: Sequence[Row], *, until_at: float
@@ -706,8 +707,8 @@ class Store:
         records: list[Stored] = []
         damaged: list[tuple[int, Mark]] = []
         taken, end = 0, True
-        with closing(self._walk(fetch, hidden)) as walk:
-            for raw in walk:
+        with closing(self._walk(fetch, hidden)) as lots:
+            for raw in chain.from_iterable(lots):
                 size = raw[9] + len(raw[13])
                 full = len(records) >= fetch.limit or taken + size > fetch.limit_bytes
                 # A picture is read from its file; of the others a few dozen take no time.
@@ -725,27 +726,31 @@ class Store:
             self.declare_damaged(damaged)
         return Fetched(fetch=fetch, records=tuple(records), end=end)
 
-    def _walk(self, fetch: Fetch, hidden: Sequence[Range]) -> Generator[Raw, None, None]:
-        """The rows asked for, in order of seq; at least one more than `limit`, if there is one."""
+    def _walk(self, fetch: Fetch, hidden: Sequence[Range]) -> Generator[list[Raw], None, None]:
+        """The rows asked for, in order of seq, some at a time; at least one more than `limit`, if there is one."""
         upto = self.last_seq if fetch.upto is None else max(0, min(self.last_seq, fetch.upto))
         if fetch.seqs:
             for seq in sorted(set(fetch.seqs)):
                 if fetch.after < seq <= upto and end_of_cover(hidden, seq) is None:
                     raw = self._shelves.named(self._held, seq)
                     if raw is not None:
-                        yield raw
+                        yield [raw]
             return
         after: int | None = min(max(0, fetch.after), MAX_SEQ)
         limit = min(max(1, fetch.limit), MAX_SEQ - 1) + 1
         shelves = self._selection(fetch)
+        ahead = [span for span in hidden if span[1] > fetch.after]
         while after is not None and shelves:
-            walk = self._shelves.walk(shelves, after=after, upto=upto, limit=limit)
+            found = self._shelves.lots(
+                shelves, after=after, upto=upto, limit=limit, each=min(limit, LOOK_EACH)
+            )
             after = None
-            for raw in walk:
-                after = end_of_cover(hidden, raw[0]) if hidden else None
-                if after is not None:
-                    break
-                yield raw
+            with closing(found) as lots:
+                for lot in lots:
+                    shown, after = _until_covered(lot, ahead)
+                    yield shown
+                    if after is not None:
+                        break
 
     def _selection(self, fetch: Fetch) -> list[int]:
         """The shelves asked for that hold anything."""
@@ -779,8 +784,10 @@ class Store:
         while self._held:
             upto, taken = 0, 0
             rows: list[Row] = []
-            walk = self._shelves.walk(list(self._held), after=0, upto=MAX_SEQ, limit=records)
-            for raw in walk:
+            lots = self._shelves.lots(
+                list(self._held), after=0, upto=MAX_SEQ, limit=records, each=LOOK_EACH
+            )
+            for raw in chain.from_iterable(lots):
                 if len(rows) >= records or (rows and taken + raw[9] > size):
                     break
                 upto, taken = raw[0], taken + raw[9]
@@ -845,6 +852,15 @@ class Store:
         if self._patrol.done:
             self._patrol = None
         return self._patrol is not None
+
+
+def _until_covered(lot: list[Raw], hidden: Sequence[Range]) -> tuple[list[Raw], int | None]:
+    """The beginning of *lot*, up to the first row that lies in *hidden*, and where that ends; all of it and None if none does."""
+    for place, raw in enumerate(lot if hidden else ()):
+        end = end_of_cover(hidden, raw[0])
+        if end is not None:
+            return lot[:place], end
+    return lot, None
 
 
 def _others_facts(facts: Mapping[str, bytes]) -> dict[str, bytes]:

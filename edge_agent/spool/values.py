@@ -12,6 +12,7 @@ import zlib
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -85,7 +86,15 @@ def checksum(
 
     *picture*: length and checksum of its picture. Wall time is left out: it is a label that may be corrected later.
     """
-    return zlib.crc32(data, zlib.crc32(repr((*name, picture)).encode()))
+    seq, kind, camera, boot, at = name
+    # As `repr` writes the six in a row; three of them are the same in record after record.
+    told = f"({seq}, {_repr_of(kind, camera, boot)}, {at!r}, {picture!r})"
+    return zlib.crc32(data, zlib.crc32(told.encode()))
+
+
+@lru_cache(maxsize=512)
+def _repr_of(*words: str | None) -> str:
+    return repr(words)[1:-1]
 
 
 @dataclass(frozen=True, slots=True)

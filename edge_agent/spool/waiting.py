@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 BATCH_RECORDS: Final = 50
 CUT_RECORDS: Final = 500  # what came while the disk was busy goes along: it has waited already
 BATCH_BYTES: Final = 1_000_000  # what a slow card (10 MB/s) syncs in 0.1 s
-BATCH_S: Final = 1.0  # what a power cut may take; accepted is only what was committed
+BATCH_S: Final = 0.5  # what a power cut may take; accepted is only what was committed
 SETTLE_S: Final = 5.0  # deleting in larger lots spares the flash; nothing that waits to be deleted is shown any more
 
 QUEUE_BYTES: Final = 8_000_000  # seven rounds of eight cameras

@@ -20,6 +20,7 @@ from edge_agent.core.messages import (
     Connect,
     Delivered,
     Died,
+    Disconnect,
     Fetch,
     Fetched,
     FindingKey,
@@ -47,6 +48,7 @@ from edge_agent.core.messages import (
     Remember,
     Remembered,
     Send,
+    SetPeriod,
     ShowLamps,
     Sound,
     StartCameras,
@@ -57,7 +59,14 @@ from edge_agent.core.messages import (
     Verify,
     VideoLossTold,
 )
-from edge_agent.core.settings import LoopOpenPolicy, MeasuredLoop, Settings, SwitchKind
+from edge_agent.core.settings import (
+    LoopOpenPolicy,
+    MeasuredLoop,
+    SecretRef,
+    Settings,
+    SwitchKind,
+    Tls,
+)
 from tests.core.test_cable import BASE, NORMAL
 from tests.support.build import LIVING_ROOM, STREET, opened, picture
 from tests.support.play import (
@@ -435,8 +444,9 @@ def test_the_earlier_boots_last_pictures_are_asked_back_when_the_box_starts_pres
 
 def test_an_ack_that_cannot_be_read_is_said_and_survived():
     play = live_box()
-    play.post(HubMessage(leaf="ack", payload=b"\xff{", retained=True))
-    assert any("ack that cannot be read" in line for line in play.said)
+    for number in range(1000):
+        play.post(HubMessage(leaf="ack", payload=b"\xff%d{" % number, retained=True))
+    assert len([line for line in play.said if "ack that cannot be read" in line]) == 1
 
 
 def test_a_part_that_died_stops_the_process_as_failed():
@@ -571,6 +581,153 @@ def test_a_suspension_that_ended_while_the_box_was_off_is_not_told_again():
     assert play.status()["suspended"] is False
     assert not any(r.kind.startswith("hub.") for r in play.records)
     assert len(play.did(Connect)) == 1
+
+
+def periods(play: Play) -> dict[str, float]:
+    return {c.camera: c.period_s for c in play.did(SetPeriod)}
+
+
+def test_a_suspension_is_told_to_the_portal_with_its_day_and_reason_before_the_box_leaves():
+    play = live_box()
+    before = len(play.did(Send))
+    play.post(policy(1, WALL_S + 86_400.0 * 40))
+    said = [c for c in play.did(Send)[before:] if c.message.topic.endswith("/camera/river")]
+    state = json.loads(said[-1].message.payload)
+    assert (state["suspended"], state["shown"]) == (True, False)
+    assert state["notice"]["id"].endswith(" 2027: anggaran")
+    assert state["notice"]["en"].endswith(" 2027: budget")
+    assert play.status()["suspension"]["en"] == state["notice"]["en"]
+    assert play.did(Disconnect) == []
+    for send in play.did(Send):
+        play.post(Delivered(ticket=send.ticket, code=0))
+    play.wait(3.0, switch=LIVE)
+    assert len(play.did(Disconnect)) == 1
+    play.post(LinkDown(key=None, detail="closed"))
+    assert play.status()["uplink"]["state"] == "suspended"
+    assert play.status()["suspended"] is True
+    assert not any(key.startswith("hub_") for key in keys(play))
+
+
+def test_a_suspended_box_comes_back_once_a_day_and_hears_that_it_is_over():
+    play = live_box()
+    play.post(policy(1, WALL_S + 86_400.0 * 400))
+    play.wait(120.0)
+    play.post(LinkDown(key=None, detail="closed"))
+    before = len(play.did(Connect))
+    play.wait(86_400.0)
+    assert len(play.did(Connect)) == before + 1
+    play.connect_hub()
+    play.post(policy(2, None))
+    status = play.status()
+    assert (status["suspended"], status["suspension"]) == (False, None)
+    assert status["uplink"]["state"] == "up"
+    play.wait(3600.0)
+    assert len(play.did(Connect)) == before + 1
+
+
+def test_a_suspension_over_a_restart_without_a_clock_ends_when_the_box_has_run_so_long():
+    claims = policy(1, WALL_S + 3600.0).claims
+    first = Play.begin(remembered={Memory.POLICY: claims})
+    first.wait(1850.0)
+    kept = {c.memory: c.value for c in first.did(Remember)}
+    later = Play.begin(
+        remembered={Memory.POLICY: claims, Memory.FLOOR: kept[Memory.FLOOR]}, wall_s=0.0
+    )
+    assert later.status()["suspended"] is True
+    later.wait(1750.0)
+    assert later.status()["suspended"] is True
+    later.wait(700.0)
+    assert later.status()["suspended"] is False
+    later.wait(130.0)
+    assert later.did(Connect) != []
+
+
+@pytest.mark.parametrize("ahead_s", [-1e9, 1e9])
+def test_a_clock_that_nothing_vouches_for_neither_ends_nor_prolongs_a_suspension(ahead_s: float):
+    play = live_box()
+    play.post(policy(1, play.agent.wall(at=play.now) + 3600.0))
+    ends_at = play.now + 3600.0
+    play.wait(60.0)
+    play.post(ClockRead(wall_s=WALL_S + ahead_s, trusted=False, source="rtc"))
+    assert play.status()["suspended"] is True
+    play.wait(ends_at - play.now - 1.0)
+    assert play.status()["suspended"] is True
+    play.wait(2.0)
+    assert play.status()["suspended"] is False
+
+
+def test_the_citys_period_asks_for_fewer_pictures_and_never_for_more():
+    play = live_box()
+    play.post(policy(1, None, snapshot_period_s=15.0))
+    show(play, "river", 8)
+    assert periods(play)["river"] == 15.0
+    play.post(policy(2, None, snapshot_period_s=1.0))
+    assert periods(play)["river"] == RIVER.period_s
+    play.post(policy(3, None))
+    assert periods(play)["river"] == RIVER.period_s
+
+
+def test_a_policy_heard_again_ends_the_finding_of_a_forged_one_and_an_older_one_does_not():
+    play = live_box()
+    play.post(policy(5, None))
+    play.post(OrderForged(leaf="policy", why="not signed"))
+    assert "order_refused" in keys(play)
+    play.post(policy(4, None))
+    play.post(policy(5, WALL_S + 1e6))  # another one of the same number
+    assert "order_refused" in keys(play)
+    assert play.status()["suspended"] is False
+    remembered = len(play.did(Remember))
+    play.post(policy(5, None))
+    assert "order_refused" not in keys(play)
+    assert len(play.did(Remember)) == remembered
+
+
+def test_a_flood_of_policies_wears_out_no_card_and_its_last_word_is_obeyed():
+    play = live_box()
+    records, writes = len(play.records), len(play.did(Remember))
+    for number in range(1, 1001):
+        play.post(policy(number, WALL_S + 1e6 if number % 2 else None))
+    assert len(play.records) - records < 25
+    assert len(play.did(Remember)) - writes < 40
+    play.post(policy(1001, WALL_S + 1e6))
+    play.wait(61.0, switch=LIVE)
+    assert play.status()["suspended"] is True
+    last = [c for c in play.did(Remember) if c.memory is Memory.POLICY][-1]
+    assert last.value == policy(1001, WALL_S + 1e6).claims
+
+
+def test_who_repeats_what_is_retained_with_garbage_behind_it_fills_no_journal():
+    play = live_box()
+    play.post(policy(5, None))
+    before = len(play.records)
+    for _ in range(500):
+        play.post(OrderForged(leaf="policy", why="not signed"), policy(5, None))
+    assert len(play.records) - before <= 3
+    assert "order_refused" in keys(play)
+    play.wait(601.0, switch=LIVE)
+    play.post(policy(5, None))
+    assert "order_refused" not in keys(play)
+
+
+def test_no_policy_is_the_last_for_ever():
+    play = live_box()
+    play.post(policy(2**63 - 1, WALL_S + 1e9))
+    assert play.status()["suspended"] is False
+    assert "order_refused" in keys(play)
+    play.post(policy(6, WALL_S + 1e6))
+    assert play.status()["suspended"] is True
+    assert "order_refused" not in keys(play)
+
+
+def test_the_hubs_window_is_remembered_with_its_policy():
+    claims = policy(1, None, reconnect_window_s=1000.0, backfill_bytes_per_s=5000).claims
+    tls = Tls(ca_file="a", certificate_file="b", key=SecretRef(file="c"))
+    remote = replace(settings().hub, host="hub.example", tls=tls)
+    play = Play.begin(replace(settings(), hub=remote), remembered={Memory.POLICY: claims})
+    play.wait(3.0)
+    play.connect_hub()
+    play.post(LinkDown(key=FindingKey.HUB_UNREACHABLE, detail="gone"))
+    assert play.status()["uplink"]["retry_in_s"] == 500.0
 
 
 def test_a_box_without_a_clock_holds_to_a_suspension_it_remembers():

@@ -78,3 +78,35 @@ def test_and_by_day_only(wall_s: float | None, said: int):
 @pytest.mark.parametrize("lamp", [lamp for lamp in Lamp if lamp is not Lamp.WIRING_FAULT])
 def test_nothing_else_makes_a_sound_by_itself(lamp: Lamp):
     assert shown(Signs(), lamp) == [ShowLamps(lamp=lamp, press=0)]
+
+
+def test_locate_is_seen_in_place_of_live_and_held_until_its_time_is_over():
+    signs = Signs()
+    signs.locate(until_at=20.0)
+    assert signs.deadline() == 20.0
+    assert shown(signs, Lamp.LIVE, at=1.0) == [ShowLamps(lamp=Lamp.LOCATE, press=0)]
+    assert shown(signs, Lamp.HELD, at=2.0) == []
+    assert shown(signs, Lamp.VERIFYING, at=3.0) == [ShowLamps(lamp=Lamp.VERIFYING, press=0)]
+    assert shown(signs, Lamp.LIVE, at=19.9) == [ShowLamps(lamp=Lamp.LOCATE, press=0)]
+    assert shown(signs, Lamp.LIVE, at=20.0) == [ShowLamps(lamp=Lamp.LIVE, press=0)]
+    assert signs.deadline() is None
+
+
+@pytest.mark.parametrize("lamp", [Lamp.PRIVATE, Lamp.WIRING_FAULT, Lamp.SUSPENDED])
+def test_what_must_be_seen_is_seen_and_ends_locate(lamp: Lamp):
+    signs = Signs()
+    signs.locate(until_at=300.0)
+    assert ShowLamps(lamp=lamp, press=0) in shown(signs, lamp, at=1.0)
+    assert signs.deadline() is None
+    assert shown(signs, Lamp.LIVE, at=2.0) == [ShowLamps(lamp=Lamp.LIVE, press=0)]
+
+
+def test_the_beep_for_live_does_not_wait_for_locate():
+    signs = Signs()
+    shown(signs, Lamp.PRIVATE, by_hand=True)
+    shown(signs, Lamp.VERIFYING, at=1.0)
+    signs.locate(until_at=300.0)
+    assert shown(signs, Lamp.LIVE, at=2.0) == [
+        ShowLamps(lamp=Lamp.LOCATE, press=0),
+        Beep(sound=Sound.LIVE),
+    ]

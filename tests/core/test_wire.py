@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -79,7 +80,8 @@ def test_a_batch_arrives_as_it_was_made(records: list[Stored], lane: str) -> Non
 def test_a_picture_arrives_as_it_was_made(made: Stored, lane: str) -> None:
     message = wire.snapshot(IDENTITY, lane, made)
     assert message.topic == f"{NAME}/snapshot/{lane}/gate"
-    assert message.content_type == "image/jpeg"
+    sealed = wire.is_sealed(made.jpeg or b"")
+    assert message.content_type == ("application/age-encryption" if sealed else "image/jpeg")
     assert message.picture_of == "gate"
     arrived = wire.arrived_snapshot(message.properties, message.payload, NAME)
     assert isinstance(arrived, Arrived), arrived
@@ -120,6 +122,43 @@ def test_every_event_is_a_cloudevent(made: Stored) -> None:
         assert name in known or (name.isalnum() and name.islower() and len(name) <= 20)
         assert isinstance(value, str | bool | int)
         assert not isinstance(value, int) or isinstance(value, bool) or abs(value) < 2**31
+
+
+@given(stored())
+def test_an_event_is_written_as_a_plain_dump_would(made: Stored) -> None:
+    """It is put together from parts that are kept: whatever the record, the bytes are those of one JSON object."""
+    dumped: dict[str, object] = {
+        "specversion": "1.0",
+        "id": f"{made.epoch}-{made.seq}",
+        "source": NAME,
+        "type": f"cctv.v1.{made.kind}",
+        "time": wire.rfc3339(made.wall_s),
+        "epoch": made.epoch,
+        "seq": str(made.seq),
+        "boot": made.boot,
+        "mono": wire.mono(made.at),
+    }
+    if made.camera is not None:
+        dumped["subject"] = made.camera
+    dumped |= {"rank": int(made.rank), "clocktrusted": made.trusted}
+    head = json.dumps(
+        {**dumped, "datacontenttype": "application/json"}, separators=(",", ":"), ensure_ascii=False
+    )
+    for whole in (False, True):
+        text = wire.event(IDENTITY, dataclasses.replace(made, whole=whole))
+        assert text == f'{head[:-1]},"data":{made.data.decode()}}}'
+
+
+@given(st.lists(stored(), max_size=5))
+def test_many_events_at_once_are_the_same_as_one_after_the_other(records: list[Stored]) -> None:
+    assert wire.events(IDENTITY, records) == [wire.event(IDENTITY, one) for one in records]
+
+
+@given(st.floats(0, 253_402_300_799.0) | st.integers(0, 4_000_000_000).map(lambda n: n - 5e-7))
+def test_a_time_is_told_as_the_calendar_tells_it(wall_s: float) -> None:
+    moment = datetime.fromtimestamp(max(0.0, wall_s), UTC)
+    told = moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    assert wire.rfc3339(wall_s) == told
 
 
 @given(stored(picture=True))
@@ -206,7 +245,8 @@ def test_states_and_replies_name_their_place() -> None:
     state = wire.camera_state(IDENTITY, "gate", {"gate": "open"})
     assert (state.topic, state.retain) == (f"{NAME}/camera/gate", True)
     assert json.loads(state.payload) == {"v": 1, "camera": "gate", "gate": "open"}
-    reply = wire.reply(IDENTITY, correlation=b"c", number=7, result="done")
+    reply = wire.reply(IDENTITY, correlation=b"c", number=7, result="refused", why="a: b")
+    assert json.loads(reply.payload) == {"v": 1, "number": 7, "result": "refused", "why": "a: b"}
     assert (reply.topic, reply.retain, reply.response_to) == (f"{NAME}/reply", False, b"c")
 
 
@@ -352,6 +392,25 @@ def test_a_policy_is_understood() -> None:
     assert wire.policy(claims(), IDENTITY) == Policy(
         number=3, suspended_until=1_800_000_000.0, reason_id="anggaran", reason_en="budget"
     )
+    whole = wire.policy(
+        claims(
+            issued=1_790_000_000,
+            snapshot_period_s=600,
+            backfill_bytes_per_s=50_000,
+            reconnect_window_s=300.5,
+        ),
+        IDENTITY,
+    )
+    assert whole == Policy(
+        number=3,
+        suspended_until=1_800_000_000.0,
+        reason_id="anggaran",
+        reason_en="budget",
+        issued=1_790_000_000.0,
+        snapshot_period_s=600.0,
+        backfill_bytes_per_s=50_000.0,
+        reconnect_window_s=300.5,
+    )
     bare = json.dumps({"v": 1, "kind": "policy", "aud": "cctv/v1", "number": 0}).encode()
     assert wire.policy(bare, IDENTITY) == Policy(
         number=0, suspended_until=None, reason_id="", reason_en=""
@@ -400,6 +459,17 @@ def test_an_order_for_others_is_a_fault(audience: object) -> None:
         {"reason_id": "x" * 401},
         {"reason_id": "two\nlines"},
         {"reason_en": 5},
+        {"issued": "now"},
+        {"issued": -1},
+        {"snapshot_period_s": 0.5},
+        {"snapshot_period_s": 90_000},
+        {"snapshot_period_s": True},
+        {"backfill_bytes_per_s": 0},
+        {"backfill_bytes_per_s": "all"},
+        {"backfill_bytes_per_s": 10**400},
+        {"reconnect_window_s": 9.9},
+        {"reconnect_window_s": 3601},
+        {"reconnect_window_s": [120]},
     ],
 )
 def test_a_policy_that_says_what_none_can_say_is_a_fault(changes: dict[str, object]) -> None:
@@ -516,6 +586,14 @@ def test_a_cameras_state_is_bounded_in_depth() -> None:
         assert isinstance(wire.arrived_camera(payload), Fault)
 
 
+@pytest.mark.parametrize("number", ["1e999", "-1e999", "1" + "0" * 400, "1" + "0" * 5000])
+def test_a_number_that_no_double_holds_is_a_fault(number: str) -> None:
+    # Python reads it as an int or as infinity, and falls when it meets a time.
+    found = wire.arrived_batch(f'[{{"data":{number}}}]'.encode(), wire.prefix(IDENTITY))
+    assert found == Fault("batch: not JSON (a number beyond a double)")
+    assert isinstance(wire.ack(f'{{"v":1,"epoch":"e","upto":{number}}}'.encode()), Fault)
+
+
 def test_data_nested_beyond_reason_is_a_fault_not_a_crash() -> None:
     for depth in (100, *range(900, 1010), 3000):
         deep = b"[" * depth + b"]" * depth
@@ -596,6 +674,21 @@ def test_only_a_sound_tombstone_accounts_for_what_is_gone(
     arrived = wire.arrived_batch(payload, NAME)
     assert not isinstance(arrived, Fault)
     assert wire.accounted_for(arrived[0]) == ranges
+
+
+@pytest.mark.parametrize(
+    ("payload", "number"),
+    [
+        (b'{"number": 5, "name": 1}', 5),
+        (b'{"number": true}', None),
+        (b'{"number": -1}', None),
+        (b"{}", None),
+        (b"[5]", None),
+        (b"{", None),
+    ],
+)
+def test_the_number_of_an_order_is_found_if_nothing_else_is(payload: bytes, number: int | None):
+    assert wire.number_of(payload) == number
 
 
 @given(st.binary(max_size=300) | JSONS.map(lambda found: json.dumps(found).encode()))

@@ -244,6 +244,28 @@ def test_residents_come_first_then_the_city_then_the_truth():
     assert notice(gate="held", suspended=False, findings=[]) == words.CHECKING
 
 
+@pytest.mark.parametrize(
+    ("until_s", "day_id", "day_en"),
+    [
+        (1_798_736_400.0, "31 Desember 2026", "31 December 2026"),  # midnight in Semarang
+        (1_798_736_401.0, "1 Januari 2027", "1 January 2027"),
+        (0.0, "1 Januari 1970", "1 January 1970"),
+        (253_402_300_799.0, "31 Desember 9999", "31 December 9999"),
+    ],
+)
+def test_a_suspension_names_its_last_day_and_its_reason(until_s: float, day_id: str, day_en: str):
+    bare = words.suspended_until(until_s, Sentence("", ""))
+    assert bare == Sentence(
+        f"Siaran dihentikan sementara oleh kota sampai {day_id}",
+        f"Suspended by the city until {day_en}",
+    )
+    said = words.suspended_until(until_s, Sentence("Anggaran habis", "No budget"))
+    assert said == Sentence(f"{bare.id}: Anggaran habis", f"{bare.en}: No budget")
+    assert notice(gate="held", suspended=True, findings=[], city=said) == said
+    assert notice(gate="private", suspended=True, findings=[], city=said) == words.PRIVATE
+    assert notice(gate="open", suspended=False, findings=[], city=said) == words.LIVE
+
+
 @given(st.sampled_from(State), st.booleans(), st.lists(st.sampled_from(FindingKey), max_size=5))
 def test_live_is_only_said_of_an_open_gate_and_every_state_has_a_reason(gate, suspended, findings):
     said = notice(gate=gate.value, suspended=suspended, findings=findings)

@@ -339,7 +339,7 @@ def test_the_thread_reads_again_and_again_and_leaves_the_loops_unexcited():
         assert isinstance(told, LoopMeasured)
         assert told.ohm == pytest.approx(BASE_OHM[told.camera], abs=0.2)
         assert board.progress() > before
-    assert not board._thread.is_alive()
+    assert not board._part.running
     assert street.factory.pin(25).state == 1
     assert street.factory.pin(25).function == "input"  # given back: the transistor's pull-up rules
     board.__exit__(None, None, None)
@@ -353,8 +353,8 @@ def test_a_surprise_in_the_thread_is_told_and_leaves_the_loops_unexcited():
 
     with threaded(street, mailbox, pause=surprise) as board:
         died = mailbox.wait_for(lambda event: isinstance(event, Died))
-        board._thread.join(5)
-        assert not board._thread.is_alive()
+        board._part.leave()
+        assert not board._part.running
     assert died == Died(part="input board", detail="ZeroDivisionError: ")
     assert street.factory.pin(25).state == 1
 
@@ -363,7 +363,7 @@ def test_with_nothing_to_measure_there_is_no_thread_and_no_pin_is_touched():
     runs = RUNS[3:]
     street, mailbox = Street(PRIVACY, runs), Mailbox()
     with threaded(street, mailbox, runs=runs, electrics=Electrics()) as board:
-        assert not board._thread.is_alive()
+        assert not board._part.running
         assert board.progress() == pytest.approx(SystemClock().now(), abs=5)
     assert mailbox.events == []
     assert {pin.name for pin in street.factory.pins} == {"GPIO5"}

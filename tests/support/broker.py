@@ -41,7 +41,8 @@ def wait_for(there: Callable[[], object], what: str, within_s: float = 30.0) -> 
         time.sleep(0.02)
 
 
-def _await_port(port: int, process: subprocess.Popen[bytes] | None = None) -> None:
+def await_port(port: int, process: subprocess.Popen[bytes] | None = None) -> None:
+    """Wait until somebody listens on *port*; a *process* that ended has failed."""
     deadline = time.monotonic() + START_S
     while True:
         if process is not None and process.poll() is not None:
@@ -77,7 +78,7 @@ class Mosquitto:
             self.process = subprocess.Popen(
                 [MOSQUITTO, "-v", "-c", str(path)], stdout=log, stderr=subprocess.STDOUT
             )
-        _await_port(self.port, self.process)
+        await_port(self.port, self.process)
         return self
 
     def kill(self) -> None:

@@ -50,6 +50,7 @@ from tests.support.play import settings
 
 ROOT = Path(__file__).resolve().parents[2]
 PURGE_S = 60.0
+PATIENCE_S = 150.0  # a wedge is meant, not a disk that is busy with others
 _MARK = re.compile(rb"<([a-z]+) at (\d+\.\d{6})>")
 Shown = tuple[str, float]  # camera, when it was taken
 
@@ -97,6 +98,7 @@ class Box:
             self.street.press()
         self.open: frozenset[str] = frozenset()
         self.purged: list[Purged] = []
+        self._kept_at: dict[str, list[float]] = {}
         self.kept = self.committed = 0  # records given to the journal; last seq on the disk
         self.spool = Spool(
             self.settings.journal,
@@ -158,6 +160,9 @@ class Box:
                         self.inbox.post(build.opened(camera=camera.id))
                 case KeepPicture():
                     self.kept += 1
+                    self._kept_at.setdefault(command.picture.camera, []).append(
+                        command.picture.taken_at
+                    )
                     self.spool.keep_picture(command.picture, press=command.press)
                 case Keep():
                     self.kept += 1
@@ -187,11 +192,16 @@ class Box:
                 build.picture(camera=camera.id, taken_at=at, jpeg=marked(camera.id, at))
             )
 
+    def _span_s(self, camera: str) -> float:
+        """Between the oldest and the newest picture kept of it."""
+        times = self._kept_at.get(camera, [0.0])
+        return times[-1] - times[0]
+
     def go_live(self, *, for_s: float) -> None:
-        """Let time fly until all gates are open, and so much longer, with pictures all the time."""
+        """Let time fly until all gates are open and the pictures kept of each camera span so much, with pictures all the time."""
         cameras = frozenset(camera.id for camera in self.settings.cameras)
-        until = None
-        while until is None or self.clock.now() < until:
+        # By what was kept, not by the clock: on a busy machine gates close again meanwhile, as pictures come too late.
+        while self.open != cameras or min(self._span_s(each) for each in cameras) < for_s:
             self.clock.leap(1.6)
             read = SwitchRead(nc_closed=True, no_closed=False, press=self.shutter.presses)
             self.inbox.post(read)
@@ -199,9 +209,7 @@ class Box:
             now = self.clock.now()
             for _ in range(8):
                 self.turn(now)
-            if until is None and self.open == cameras:
-                until = now + for_s
-            assert now < 1_000.0, self.agent.status(at=now)
+            assert now < 2_000.0, self.agent.status(at=now)
         # Time flew faster than a card writes: what has been taken gets there before anything else happens.
         owed = self.kept
         while self.committed < owed:
@@ -209,7 +217,7 @@ class Box:
             self.turn(self.clock.now() + 0.1)
             for _ in range(8):
                 self.turn(self.clock.now())
-            assert self.clock.now() < 1_000.0, f"{self.committed} of {owed} records are on the disk"
+            assert self.clock.now() < 3_000.0, f"{self.committed} of {owed} records are on the disk"
 
 
 def _settings(folder: Path) -> Settings:
@@ -242,10 +250,12 @@ class Life:
         """Hear what it tells for so long after it went live."""
         until = None
         while until is None or clock.now() < until:
-            left = 30.0 if until is None else max(0.0, until - clock.now())
+            left = PATIENCE_S if until is None else max(0.0, until - clock.now())
             ready, _, _ = select.select([self._told], [], [], left)
             if not ready:
-                assert until is not None, "it did not go live in 30 s"
+                assert until is not None, (
+                    f"nothing was told for {PATIENCE_S:g} s before it went live"
+                )
                 return
             line = self._told.readline()
             assert line, f"it ended by itself: {self.process.wait(10)}"
