@@ -204,7 +204,9 @@ def catch_up(folder: Path, journal: Path, count: int, *, receiver: bool) -> floa
     """Records a second that the hub acknowledges; *receiver*: `edge-agent hub`, else the least hub there can be."""
     with contextlib.ExitStack() as stack:
         broker = stack.enter_context(
-            mosquitto(folder / "broker", "max_queued_messages 0\nset_tcp_nodelay true")
+            mosquitto(
+                folder / "broker", "max_queued_messages 0\nset_tcp_nodelay true", verbose=False
+            )
         )
         stack.enter_context(_hub(folder, broker.port, receiver=receiver))
         # What the hub says is all that counts here: a third party that reads every record would be measured along.
@@ -265,12 +267,13 @@ class City:
         self._write("hub.key", pair.key)
         self.broker = Mosquitto(
             folder / "broker",
-            "max_queued_messages 0\n"
+            "max_queued_messages 0\nset_tcp_nodelay true\n"  # as docs/hub.md has it
             + "".join(
                 f"listener {self.port} {line.hub}\ncafile {folder}/ca.pem\ncertfile {folder}/hub.pem\n"
                 f"keyfile {folder}/hub.key\nrequire_certificate true\n"
                 for line in lines
             ),
+            verbose=False,
         )
 
     def _write(self, name: str, what: bytes) -> Path:

@@ -22,15 +22,16 @@ _MAX_S: Final = 120.0
 
 def drained_per_s(folder: Path, *, count: int, size: int) -> float:
     """Messages a second, from the first that arrives to the last of *count*, each of *size* bytes."""
-    hub = Mosquitto(folder / "hub", "max_queued_messages 0\n")
+    hub = Mosquitto(folder / "hub", "max_queued_messages 0\nset_tcp_nodelay true\n", verbose=False)
     hub.config += f"persistence true\npersistence_location {folder}/hub/\n"
     near = Mosquitto(
         folder / "near",
         f"persistence true\npersistence_location {folder}/near/\n"
-        "max_queued_messages 0\nlog_type error\n"
+        "max_queued_messages 0\nlog_type error\nset_tcp_nodelay true\n"
         f"connection up\naddress 127.0.0.1:{hub.port}\ntopic # out 1\ncleansession false\n"
         "remote_clientid bridge\nlocal_clientid bridge-here\nrestart_timeout 3\nnotifications false\n"
         "bridge_protocol_version mqttv50\n",
+        verbose=False,
     )
     with contextlib.ExitStack() as stack:
         stack.callback(near.kill)

@@ -57,8 +57,12 @@ def await_port(port: int, process: subprocess.Popen[bytes] | None = None) -> Non
 class Mosquitto:
     """One mosquitto on its own port, folder and configuration; `kill` is kill -9, `start` brings it back."""
 
-    def __init__(self, folder: Path, config: str = "", *, anonymous: bool = True) -> None:
+    def __init__(
+        self, folder: Path, config: str = "", *, anonymous: bool = True, verbose: bool = True
+    ) -> None:
+        """*verbose*: a line in `log` for each packet, which a bench does without."""
         self.folder = folder
+        self.verbose = verbose
         self.port = free_port()
         self.config = config
         self.anonymous = anonymous
@@ -75,9 +79,8 @@ class Mosquitto:
             f"allow_anonymous {str(self.anonymous).lower()}\n{self.config}\n"
         )
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [MOSQUITTO, "-v", "-c", str(path)], stdout=log, stderr=subprocess.STDOUT
-            )
+            words = [MOSQUITTO, *(["-v"] if self.verbose else []), "-c", str(path)]
+            self.process = subprocess.Popen(words, stdout=log, stderr=subprocess.STDOUT)
         await_port(self.port, self.process)
         return self
 
@@ -101,9 +104,9 @@ class Mosquitto:
 
 
 @contextmanager
-def mosquitto(folder: Path, config: str = "") -> Iterator[Mosquitto]:
+def mosquitto(folder: Path, config: str = "", *, verbose: bool = True) -> Iterator[Mosquitto]:
     """A mosquitto for one test."""
-    broker = Mosquitto(folder, config)
+    broker = Mosquitto(folder, config, verbose=verbose)
     try:
         yield broker.start()
     finally:

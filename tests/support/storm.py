@@ -12,7 +12,8 @@ A seed gives the same faults and records each time; which packet a fault meets d
 For each fault: records (now and then a picture) come in, the fault strikes once at a border between packets, and the story waits until
 the hub has acknowledged everything.
 - wedge: records wait, and for more than 60 s (5 s of measuring error, and what a thin line may need for the bytes under way, aside) the link did nothing at all:
-  no answer, no word of the hub, no new attempt. Or a fault after which it is not all settled within `GIVEN_UP_S`.
+  no answer, no word of the hub, no new attempt (a connection, or a message while the broker owes nothing: a hub that was silent for a
+  minute and a line that dies at the very next word are two minutes, and no wedge). Or a fault after which it is not all settled within `GIVEN_UP_S`.
 - lost: accepted by the journal, and not at the hub in the end, or never settled.
 - foreign: at the hub under an (epoch, seq) that the journal never gave, or with other words.
 - duplicates: came to the hub twice, and were recognised by (epoch, seq).
@@ -140,6 +141,7 @@ class Box:
         self.longest_s = 0.0
         self.wedges: list[str] = []
         self._sign_at = clock.now()
+        self._owed = 0  # messages that the broker has not answered
         self._flying = 0  # bytes under way in this silence, at the most
         self._leap_s = LEAP_S[0]
 
@@ -239,9 +241,13 @@ class Box:
                     self._sign(self.clock.now())
                     self.link.disconnect(command)
                 case Send():
+                    if not self._owed:  # it owed and was owed nothing, and tries again by itself
+                        self._sign(self.clock.now())
+                    self._owed += 1
                     self.link.send(command)
                 case _:
                     raise AssertionError(command)
+        self._owed = self.uplink.status().in_flight
 
     def _sign(self, at: float) -> None:
         """The link did something: how long had it done nothing, while records waited?"""
