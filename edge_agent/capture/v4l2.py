@@ -24,7 +24,7 @@ from edge_agent.clock import Clock
 from edge_agent.core.messages import Cause
 
 _AGE_MAX_S: Final = 0.5
-_DRAIN_MAX: Final = 64  # buffers; drivers keep 4 to 32
+_DRAIN_MAX: Final = 160  # buffers: drivers keep 4 to 32, and then a second of fresh ones, at up to 60 a second, tells which those are
 _GET_INPUT: Final = 0x80045626  # VIDIOC_G_INPUT
 _ENUM_INPUT: Final = 0xC050561A  # VIDIOC_ENUMINPUT, struct v4l2_input of 80 bytes
 _STATUS_AT: Final = 56
@@ -40,6 +40,7 @@ class V4l2:
     def __init__(self, path: str, clock: Clock) -> None:
         self._path = path
         self._clock = clock
+        self._freshness = Freshness()
 
     def shots(self, pace: Pace, slot: Slot) -> Iterator[Shot]:
         """See `Source`."""
@@ -50,23 +51,26 @@ class V4l2:
             if not video.isOpened():
                 raise Trouble(Cause.NO_DEVICE, f"{self._path} is in use or no video device")
             video.set(cv2.CAP_PROP_BUFFERSIZE, 1)
-            freshness = Freshness()
+            self._freshness = Freshness()
             while True:
-                yield self._shot(video, freshness, pace)
+                yield self._shot(video, pace)
                 pace.taken(self._clock.now())
                 pace.wait_until_due()
         finally:
             video.release()
 
-    def _shot(self, video: cv2.VideoCapture, freshness: Freshness, pace: Pace) -> Shot:
+    def _shot(self, video: cv2.VideoCapture, pace: Pace) -> Shot:
         for _ in range(_DRAIN_MAX):
             pace.step()
             if not video.grab():
                 raise Trouble(Cause.STALLED, f"{self._path} stopped delivering")
             at = self._clock.now()
-            # The pause between two pictures is ours, so breaks of the stream mean nothing here.
-            freshness.arrived(at=at, stamp_s=video.get(cv2.CAP_PROP_POS_MSEC) / 1000, key=False)
-            if freshness.settled() and freshness.age_s <= _AGE_MAX_S:
+            stamp_s = video.get(cv2.CAP_PROP_POS_MSEC) / 1000
+            if self._freshness.arrived(at=at, stamp_s=stamp_s, key=False):
+                # The pause between two pictures is ours, so a break proves nothing here; but ages are told anew after it.
+                self._freshness = Freshness()
+                self._freshness.arrived(at=at, stamp_s=stamp_s, key=False)
+            if self._freshness.settled() and self._freshness.age_s <= _AGE_MAX_S:
                 break
         else:
             raise Trouble(Cause.STALE, f"{self._path} delivers old pictures only")
@@ -83,8 +87,8 @@ class V4l2:
         return Shot(
             jpeg=encode(still),
             grey=grey,
-            taken_at=at - freshness.age_s,
-            age_s=freshness.age_s,
+            taken_at=at - self._freshness.age_s,
+            age_s=self._freshness.age_s,
             codec="v4l2",
             width=width,
             height=height,
