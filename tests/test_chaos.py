@@ -169,6 +169,8 @@ def ends() -> Iterator[Ends]:
         broker, _ = server.accept()
         broker.settimeout(10.0)
         with closing(broker):
+            # The broker's end is there a moment before the line counts as one: a fault armed in between would find nothing.
+            wait_for(lambda: line.connections == 1, "the line is up")
             yield Ends(box, broker, line)
 
 
