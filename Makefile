@@ -9,9 +9,11 @@ SCENES ?= ../shared/scenes/dev
 # How much torture (short takes minutes, long five times that), and the seed of it: make torture FORM=long SEED=2
 FORM ?= short
 SEED ?= 1
+# The card image's Debian: make image SUITE=trixie
+SUITE ?= bookworm
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check quick cover bench bench-scenes bench-episodes torture cut-privacy chaos fuzz-orders contract asyncapi fix mutants card constraints-check install uninstall clean
+.PHONY: help setup demo test check quick cover bench bench-scenes bench-episodes torture cut-privacy chaos fuzz-orders contract asyncapi fix mutants card constraints-check image image-boot image-test install uninstall install-test clean
 
 help: ## this list
 	@sed -n 's/^\([a-z%-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -35,7 +37,7 @@ cover: setup ## every test with coverage, lines and branches
 	@$(BIN)/pytest --cov --cov-report=term-missing:skip-covered $(ARGS)
 
 bench: setup ## every benchmark; bench-NAME runs one, tests/bench/NAME.py
-	@for each in $(filter-out __init__ foreign_bank $(if $(wildcard $(SCENES)),,scenes attacks),$(notdir $(basename $(wildcard tests/bench/*.py)))); do \
+	@for each in $(filter-out __init__ foreign_bank image_boot $(if $(wildcard $(SCENES)),,scenes attacks),$(notdir $(basename $(wildcard tests/bench/*.py)))); do \
 	  echo "== $$each" && $(BIN)/python -m tests.bench.$$each || exit 1; done
 
 bench-scenes: setup ## the view check on a set of real pictures (SCENES=DIR), peers beside it
@@ -79,12 +81,27 @@ constraints-check: setup ## the pins resolve for 3.11 and 3.13, x86_64 and aarch
 card: ## the secretary's card as PDF, printed from its HTML (Debian's chromium)
 	@scripts/card
 
+image: ## the card image, as root: dist/image-SUITE (SUITE=bookworm or trixie; MIRROR=..., REFRESH=1: image-build/README.md)
+	@.ci/setup image$(if $(filter trixie,$(SUITE)),-trixie)
+	@image-build/build $(SUITE)
+
+image-boot: ## the built card image in a virtual machine, its console here (Ctrl-A X ends it; CARD=DIR, OUT=DIR)
+	@image-build/boot $(SUITE) $(ARGS)
+
+image-test: setup ## the boot test in its long form, as root: N=100 cuts of the power, the board of a Pi 3 (SUITE=bookworm or trixie)
+	@.ci/setup image$(if $(filter trixie,$(SUITE)),-trixie)
+	@IMAGE_LONG=1 IMAGE_SUITE=$(SUITE) IMAGE_CUTS=$(or $(N),100) $(BIN)/pytest tests/image -p no:randomly -rP $(ARGS)
+
 install: ## on a Debian box, as root: program, user, unit; keeps configuration and data
 	@scripts/install
 
 uninstall: ## the reverse; configuration and data stay, unless PURGE=1
 	@scripts/uninstall
 
+install-test: setup ## as root: install on a Debian made for it, boot, harm, upgrade, remove (SUITE=bookworm or trixie)
+	@command -v mmdebstrap >/dev/null || { echo "Needs mmdebstrap: apt-get install mmdebstrap" >&2; exit 69; }
+	@INSTALL_SUITE=$(or $(SUITE),bookworm) $(BIN)/pytest tests/test_install.py -rP $(ARGS)
+
 clean: ## remove what `make` made here
-	rm -rf .venv dist mutants .coverage* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .debian dist mutants .coverage* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

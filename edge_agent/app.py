@@ -35,6 +35,7 @@ from edge_agent.core.messages import (
     Connect,
     CorrectTimes,
     Disconnect,
+    Examine,
     Fetch,
     Keep,
     KeepPicture,
@@ -58,6 +59,7 @@ from edge_agent.core.messages import (
 )
 from edge_agent.core.settings import Hub, Settings
 from edge_agent.core.walltime import floor_of
+from edge_agent.examiner import Examiner
 from edge_agent.hub import HubLink
 from edge_agent.inbox import Inbox
 from edge_agent.ladder import Ladder
@@ -99,13 +101,20 @@ class App:
         clock: Clock | None = None,
         chance: Callable[[], float] = random.random,
         watch: Callable[[Command], None] | None = None,
+        config_file: Path | None = None,
+        provisioned: Path | None = None,
     ) -> None:
-        """*watch* sees each command after it was done (the demo's left-hand side)."""
+        """*watch* sees each command after it was done (the demo's left-hand side); *provisioned*: what was made of the card.
+
+        *config_file*: where *settings* came from, for the doctor; None: they came from no file.
+        """
         self._settings = settings
         self._pins = pins
         self._clock = FlooredClock(SystemClock() if clock is None else clock)
         self._chance = chance
         self._watch = watch
+        self._config_file = config_file
+        self._provisioned = provisioned
         self._shutter = Shutter()
         self._inbox = Inbox(self._clock, lambda: self._shutter.presses)
         self._turned_at = self._clock.now()
@@ -144,6 +153,7 @@ class App:
                 presses=lambda: self._shutter.presses,
                 runtime_folder=Path(settings.status_socket).parent,
                 seal=_sealing(settings.hub),
+                identity=settings.identity,
             )
         )
         self._orders = Orders(settings.hub.order_key_file)
@@ -236,7 +246,10 @@ class App:
                     jitter=self._chance,
                 )
             )
-        self._box = stack.enter_context(Box(settings.journal.folder, post=post, clock=clock))
+        self._examiner = stack.enter_context(Examiner(self._config_file, post=post))
+        self._box = stack.enter_context(
+            Box(settings.journal.folder, post=post, clock=clock, provisioned=self._provisioned)
+        )
         stack.enter_context(StatusServer(settings.status_socket, self.snapshot))
         self._watchdog = stack.enter_context(
             Watchdog(
@@ -288,7 +301,7 @@ class App:
         if self._watch is not None:
             self._watch(command)
 
-    def _do(self, command: Command) -> None:  # noqa: C901 - one flat table
+    def _do(self, command: Command) -> None:  # noqa: C901, PLR0915 - one flat table
         match command:
             case OpenShutter():
                 self._shutter.open_for(command.cameras, press=command.press)
@@ -327,6 +340,8 @@ class App:
                 self._link.send(command)
             case Climb():
                 self._ladder.climb(command)
+            case Examine():
+                self._examiner.examine(command)
             case Verify():
                 self._inbox.post(self._orders.verify(command.message))
             case ShowLamps():
@@ -399,7 +414,12 @@ def run(argv: list[str]) -> int:
         return 2
     set_up_log()
     factory, why_none = real_factory()
-    app = App(settings, pins=Pins(factory=factory, why_none=why_none))
+    app = App(
+        settings,
+        pins=Pins(factory=factory, why_none=why_none),
+        config_file=Path(options.config),
+        provisioned=Path(options.config).with_name("provisioned.json"),
+    )
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: app.stop())
     return app.run()

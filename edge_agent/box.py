@@ -8,6 +8,7 @@ Not its job: whether a figure is a finding (core/health.py), whether a time can 
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import re
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from edge_agent.clock import Clock
 
 EVERY_S: Final = 10.0
+_RECORD_MAX_BYTES: Final = 100_000
 _FIRST_S: Final = (
     1.0  # the processor's share is known only over a time; the first second is enough for a start
 )
@@ -61,8 +63,11 @@ class Box:
         clock: Clock,
         sysfs: Path = Path("/sys"),
         proc: Path = Path("/proc"),
+        provisioned: Path | None = None,
     ) -> None:
+        """*provisioned*: what `edge-agent provision` made of the card; None or no such file: this box has none."""
         self._folder = folder
+        self._provisioned = provisioned
         self._proc = proc
         self._post = post
         self._clock = clock
@@ -125,6 +130,7 @@ class Box:
             card_written_bytes=card_written_bytes(disk, self._sysfs),
             card_worn_percent=worn_percent,
             card_ending=ending,
+            config_refused=config_refused(self._provisioned),
         )
 
     def _disk(self) -> tuple[int | None, float | None]:
@@ -176,6 +182,17 @@ def throttled(sysfs: Path) -> bool | None:
 
 
 # ---- the card ----
+
+
+def config_refused(record: Path | None) -> str | None:
+    """The parts of the card's configuration that are not in use, by their names; "" = none, None = this box has no such card."""
+    if record is None:
+        return None
+    try:
+        found = json.loads(record.read_bytes()[:_RECORD_MAX_BYTES])
+        return ", ".join(str(part) for part in found["trouble"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
 
 
 @dataclass(frozen=True, slots=True)

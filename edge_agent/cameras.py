@@ -61,6 +61,9 @@ _CHANCE: Final = secrets.SystemRandom()
 
 # A struck worker is to be replaced, and its cameras back, within 20 s; connecting anew takes 4 s.
 SILENT_MAX_S: Final = 12.0
+# Before its first word it loads OpenCV: at power-on, from a slow card, beside everything else that starts, that alone takes more
+# than the above, and a worker that is killed for it never comes up.
+_FIRST_WORD_MAX_S: Final = 60.0
 BLOCKED_MAX_S: Final = (
     12.0  # the longest honest step: 5 s to open and twice 4 s to read are steps of their own
 )
@@ -78,7 +81,7 @@ _AGE_MAX_S: Final = 10.0
 _TURN_S: Final = 0.5
 _READ_BYTES: Final = 1 << 20
 _STDERR_KEPT_BYTES: Final = 16 * 1024
-_ENVIRONMENT: Final = {
+ENVIRONMENT: Final = {
     # cv2 otherwise holds one lock for the whole process while it opens a camera: a dead one stops the others.
     "OPENCV_FFMPEG_IS_THREAD_SAFE": "1",
     "OPENCV_FFMPEG_CAPTURE_OPTIONS": "rtsp_transport;tcp|analyzeduration;200000",
@@ -296,7 +299,7 @@ class Cameras:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                env=inherited | _ENVIRONMENT,
+                env=inherited | ENVIRONMENT,
             )
         except OSError as fault:
             self._after(group, frozenset(), f"no worker can be started: {fault.strerror}")
@@ -406,8 +409,9 @@ class Cameras:
         with self._lock:
             worker.hand_over()
         now = self._clock.now()
-        if not worker.killed and now - worker.heard_at > SILENT_MAX_S:
-            worker.blame = f"the capture worker was silent for {SILENT_MAX_S:.0f} s"
+        silent_max_s = SILENT_MAX_S if worker.heard_at > worker.born_at else _FIRST_WORD_MAX_S
+        if not worker.killed and now - worker.heard_at > silent_max_s:
+            worker.blame = f"the capture worker was silent for {silent_max_s:.0f} s"
             worker.kill()
         blocked = {name for name, busy_s in worker.beat.busy_s.items() if busy_s > BLOCKED_MAX_S}
         if not worker.killed and blocked:

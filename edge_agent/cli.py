@@ -13,7 +13,9 @@ from edge_agent import __version__
 # Imported only when asked for: `status` must not pay for OpenCV, nor `run` for a terminal library.
 COMMANDS: Final = {
     "run": ("edge_agent.app", "run", "the service: read cameras, guard the gate, keep and send"),
+    "provision": ("edge_agent.provision", "main", "take over what a person wrote on the card"),
     "check": ("edge_agent.config", "main_check", "name every fault of a configuration file"),
+    "doctor": ("edge_agent.doctor", "main", "what is wrong with this box, and what to do"),
     "status": ("edge_agent.status", "main", "show what the agent sees now"),
     "commission": ("edge_agent.commission", "main", "record what a camera is meant to show"),
     "audit": ("edge_agent.audit", "main", "prove what was open when, and give a notice its facts"),

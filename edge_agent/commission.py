@@ -24,10 +24,11 @@ import numpy as np
 
 from edge_agent import config, foreign, views, vision
 from edge_agent.cameras import Cameras
+from edge_agent.capture.v4l2 import IN_USE
 from edge_agent.clock import Clock, SystemClock
-from edge_agent.core.messages import CameraLost, Died, PictureTaken, Tick
+from edge_agent.core.messages import CameraLost, Died, Event, PictureTaken, Tick
 from edge_agent.core.scene import FROZEN_BITS, Verdict, verdict_of
-from edge_agent.core.settings import Camera, Identity, Settings
+from edge_agent.core.settings import Camera, CameraKind, Identity, Settings
 from edge_agent.device import Device, difference, mac_of
 from edge_agent.foreign import BankDamaged, Nearest, Stranger
 from edge_agent.inbox import Inbox
@@ -38,6 +39,14 @@ EXIT_DONE: Final = 0
 EXIT_REFUSED: Final = 1
 EXIT_NOT_DONE: Final = 2
 _PRIVATE: Final = "refused: the privacy switch is not live, and it is obeyed here too"
+
+# No request to the agent lets go of one camera: whoever could ask that could darken a street, and its socket obeys nobody.
+_ONE_AT_A_TIME: Final = (
+    ". A USB camera serves one program at a time, and while the agent runs it is the agent."
+    " Stop it for these minutes: sudo systemctl stop edge-agent"
+    "\nWhile it is stopped no picture leaves the box. Then the same again; afterwards: sudo systemctl start edge-agent"
+)
+_START_AGAIN: Final = "The agent does not run. Start it again, also if you do not go on: sudo systemctl start edge-agent"
 
 DEFAULT_CONFIG: Final = "/etc/edge-agent/box.toml"
 
@@ -179,6 +188,8 @@ def _collect(inbox: Inbox, pictures: int, *, until: float, say: Say) -> Burst | 
     trouble = "it sent nothing"
     while len(taken) < pictures:
         event = inbox.take(until=until)
+        if why := _why_over(event, trouble, so_far=f"{len(taken)} of {pictures}"):
+            return NoPictures(why=why)
         match event:
             case PictureTaken():
                 if event.generation != generation:
@@ -190,15 +201,24 @@ def _collect(inbox: Inbox, pictures: int, *, until: float, say: Say) -> Burst | 
             case CameraLost():
                 taken, trouble = [], event.detail or event.cause.value
                 say(f"camera lost: {trouble}; waiting for it")
-            case Died():
-                return NoPictures(why=f"the capture stopped: {event.detail}")
-            case None:
-                return NoPictures(why=trouble)
-            case Tick():
-                return NoPictures(why=f"{len(taken)} of {pictures} pictures in time; {trouble}")
             case _:
                 pass
     return Burst(pictures=tuple(taken), device=device)
+
+
+def _why_over(event: Event | None, trouble: str, *, so_far: str) -> str:
+    """Why no more pictures will come; "" = they may."""
+    match event:
+        case CameraLost() if event.detail.endswith(IN_USE):
+            return event.detail + _ONE_AT_A_TIME
+        case Died():
+            return f"the capture stopped: {event.detail}"
+        case None:
+            return trouble
+        case Tick():
+            return f"{so_far} pictures in time; {trouble}"
+        case _:
+            return ""
 
 
 # ---- the dialogue ----
@@ -226,6 +246,14 @@ def _switch_is_private(status_socket: str) -> bool:
     except NoAnswer:
         return False
     return not (isinstance(switch, dict) and switch.get("on") is False)
+
+
+def _agent_runs(status_socket: str) -> bool:
+    try:
+        fetch(status_socket)
+    except NoAnswer:
+        return False
+    return True
 
 
 def _terminal(clock: Clock) -> Desk:
@@ -751,8 +779,15 @@ def _with_camera(options: _Options, settings: Settings, desk: Desk) -> int:
     if desk.private(settings.status_socket):
         desk.say(f"{_PRIVATE}; ask the RT secretary, then try again")
         return EXIT_REFUSED
-    if options.check:
-        return check(camera, folder, desk)
+    code = (
+        check(camera, folder, desk) if options.check else _record(camera, options, settings, desk)
+    )
+    if camera.kind is CameraKind.V4L2 and not _agent_runs(settings.status_socket):
+        desk.say(_START_AGAIN)
+    return code
+
+
+def _record(camera: Camera, options: _Options, settings: Settings, desk: Desk) -> int:
     wish = Wish(
         light=options.light,
         pictures=options.pictures,

@@ -73,9 +73,11 @@ class Ladder:
         clock: Clock,
         passed_s: float = 0.0,
         root: Path = Path("/"),
+        patience: float = 1.0,
     ) -> None:
         """*pair* gives what this box shows the hub, None = plain TCP; *root* is where /proc, /sys and /etc are.
 
+        *patience* scales the time limits of names, TCP and TLS, for somebody who stands there and waits.
         *passed_s*: Unix time that was vouched for by an earlier boot; the link refuses by it, so this look must too.
         """
         self._settings = settings
@@ -86,6 +88,7 @@ class Ladder:
         self._clock = clock
         self._passed_s = passed_s
         self._root = root
+        self._patience = patience
         self._asked: queue.SimpleQueue[Climb | None] = queue.SimpleQueue()
         self._looking_up: threading.Thread | None = None
         self._thread = threading.Thread(target=self._run, name="ladder", daemon=True)
@@ -121,12 +124,14 @@ class Ladder:
 
     def steps(self, command: Climb) -> list[Step]:
         """Try the rungs from the lowest up, as far as they hold. Blocks for about a minute at most."""
-        steps: list[Step] = []
-        for step in self._each(far=command.far):
-            steps.append(step)
+        return list(self.each(far=command.far))
+
+    def each(self, *, far: bool) -> Iterator[Step]:
+        """As `steps`, each as soon as it is known."""
+        for step in self._each(far=far):
+            yield step
             if step.holds is False:
-                break
-        return steps
+                return
 
     def _each(self, *, far: bool) -> Iterator[Step]:
         host = self._settings.host
@@ -262,9 +267,9 @@ class Ladder:
         )
         self._looking_up.start()
         try:
-            answer = box.get(timeout=NAME_S)
+            answer = box.get(timeout=NAME_S * self._patience)
         except queue.Empty:
-            answer = TimeoutError(f"no answer within {NAME_S:.0f} s")
+            answer = TimeoutError(f"no answer within {NAME_S * self._patience:.0f} s")
         if isinstance(answer, list):
             shown = ", ".join(sorted({str(target[0]) for _, target in answer}))
             return answer, _holds(Rung.NAME, f"{host}: {shown}")
@@ -281,7 +286,11 @@ class Ladder:
         if not servers:
             seen = f"{host}: no name server is set"
             return _fails(Rung.NAME, seen, Fault.NO_NAME_SERVER)
-        codes = {server: _ask_name_server(server, host) for server in servers[:NAME_SERVERS_MAX]}
+        within_s = NAME_SERVER_S * self._patience
+        codes = {
+            server: _ask_name_server(server, host, within_s)
+            for server in servers[:NAME_SERVERS_MAX]
+        }
         said = ", ".join(
             f"{server}: {'no answer' if code is None else _RCODES.get(code, f'code {code}')}"
             for server, code in codes.items()
@@ -307,7 +316,7 @@ class Ladder:
         port = self._settings.port
         tried: dict[str, int] = {}
         for family, target in addresses[:ADDRESSES_MAX]:
-            line, error = _dial(family, target, TCP_S)
+            line, error = _dial(family, target, TCP_S * self._patience)
             if line is not None:
                 return line, _holds(Rung.TCP, f"{target[0]} port {port} takes connections")
             tried[str(target[0])] = error
@@ -326,15 +335,17 @@ class Ladder:
             context = client_context(ca_file, pair, clock=self._clock, passed_s=self._passed_s)
         except Exception as error:  # noqa: BLE001 - any reader of files and of foreign encodings
             return _fails(Rung.TLS, _line(error), Fault.OWN_UNUSABLE)
-        line.settimeout(TLS_S)
+        line.settimeout(TLS_S * self._patience)
         try:
             with context.wrap_socket(line, server_hostname=self._settings.host) as wrapped:
-                wrapped.settimeout(ALERT_S)
+                wrapped.settimeout(ALERT_S * self._patience)
                 with contextlib.suppress(TimeoutError):  # it waits for our word: accepted
                     wrapped.recv(1)
                 return _holds(Rung.TLS, f"{wrapped.version()}{self._doubt(context)}")
         except TimeoutError:
-            return _fails(Rung.TLS, f"no word within {TLS_S:.0f} s", Fault.TLS_SILENT)
+            return _fails(
+                Rung.TLS, f"no word within {TLS_S * self._patience:.1f} s", Fault.TLS_SILENT
+            )
         except ssl.SSLCertVerificationError as error:
             return self._not_the_hub(error)
         except OSError as error:
@@ -464,14 +475,14 @@ def _look_up(host: str, port: int, box: queue.SimpleQueue[list[_Address] | OSErr
         box.put(OSError(str(error)))
 
 
-def _ask_name_server(server: str, host: str) -> int | None:
+def _ask_name_server(server: str, host: str, within_s: float) -> int | None:
     """What *server* itself says to a question for *host*: a response code, or None = not a word."""
     number = os.urandom(2)
     with contextlib.suppress(OSError, ValueError):
         address = ipaddress.ip_address(server.partition("%")[0])
         family = socket.AF_INET if address.version == 4 else socket.AF_INET6
         with socket.socket(family, socket.SOCK_DGRAM) as asking:
-            asking.settimeout(NAME_SERVER_S)
+            asking.settimeout(within_s)
             asking.connect((server, _DOMAIN_PORT))
             labels = (bytes([len(part)]) + part for part in host.encode("ascii").split(b"."))
             head = number + struct.pack(">5H", 0x0100, 1, 0, 0, 0)

@@ -17,6 +17,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -109,12 +110,10 @@ class Pairs:
         """
         path = self._folder / "request.key"
         with self._lock:
-            key = _private_key(_content(path))
+            key = private_key(_content(path))
             if key is not None and not self._in_use(key):
                 return key
-            key = ec.generate_private_key(ec.SECP256R1())
-            whole.write(path, _pem(key), mode=_SECRET_MODE)
-            return key
+            return new_key(path)
 
     def keep(self, certificate: bytes, key: ec.EllipticCurvePrivateKey) -> Pair:
         """A new pair, from now on offered: on the card when this returns. OSError if the card takes no writes."""
@@ -154,7 +153,7 @@ class Pairs:
             return None
         certificate = raw[len(head) + 1 : found.start()]
         pair = Pair(name=slot.value, certificate=certificate, key=found[0])
-        key = _private_key(pair.key)
+        key = private_key(pair.key)
         try:
             return pair if key is not None and pair.leaf.public_key() == key.public_key() else None
         except (ValueError, IndexError):
@@ -179,20 +178,28 @@ class Pairs:
             whole.sync_folder(self._folder)
 
 
+def new_key(path: Path, *, mode: int = _SECRET_MODE) -> ec.EllipticCurvePrivateKey:
+    """A key for this box, on the card in *path* before it is used. OSError if the card takes no writes."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    whole.write(path, _pem(key), mode=mode)
+    return key
+
+
+def private_key(raw: bytes) -> ec.EllipticCurvePrivateKey | None:
+    """The key in PEM that *raw* holds; None = none of ours."""
+    try:
+        key = serialization.load_pem_private_key(raw, password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        return None
+    return key if isinstance(key, ec.EllipticCurvePrivateKey) else None
+
+
 def _content(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
             return file.read(_PAIR_MAX_BYTES)
     except OSError:
         return b""
-
-
-def _private_key(raw: bytes) -> ec.EllipticCurvePrivateKey | None:
-    try:
-        key = serialization.load_pem_private_key(raw, password=None)
-    except (ValueError, TypeError):
-        return None
-    return key if isinstance(key, ec.EllipticCurvePrivateKey) else None
 
 
 def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:

@@ -7,7 +7,7 @@ here that a member of that group might not know, so the kernel's word on who con
 
 The object: `box version boot at wall_s clock_trusted simulated suspended suspension {until_s id en}`;
 `private {on since_s fault switch last_press_test_age_s}`;
-`cameras [{id name shown gate why link session fresh_video right_scene cable last_released_age_s period_s signal_detail}]`;
+`cameras [{id name shown gate why link session fresh_video right_scene cable last_released_age_s period_s signal_detail gop_s}]`;
 `journal {depth oldest_age_s used_bytes quota_bytes durable}`;
 `uplink {state detail since_s in_flight settled_upto last_seq retry_in_s backfill_in_s line_bytes_per_s
 pictures_wait_for_clock diagnosis {rung fault seen since_s id en steps [{rung holds seen}]} certificate {slot end_s due_s waiting trouble}}`;
@@ -218,6 +218,8 @@ def _how_to_join(path: str) -> str:
             break
         except (OSError, KeyError):
             continue
+    if group == "root":  # an agent that root started by hand: nobody is to join that group
+        return "you may not ask the agent: only root may; run it with sudo"
     return (
         f"you may not ask the agent: only root and the group {group} may; "
         f"to join: sudo usermod -aG {group} $USER, then log in again"

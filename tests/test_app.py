@@ -21,6 +21,7 @@ from edge_agent.commission import commission_from_files
 from edge_agent.config import load
 from edge_agent.core.settings import MeasuredLoop, Privacy, Run, SwitchKind
 from edge_agent.simulate import Street
+from edge_agent.spool import Holdings
 from edge_agent.vision import References
 from tests.support.broker import free_port, mosquitto, needs_mosquitto
 from tests.support.film import Film, film, stills, street
@@ -28,7 +29,7 @@ from tests.support.rig import Box, CameraOf, await_that, command, committed, end
 from tests.support.wired import Wired
 
 # The hub link and the snapshot cameras of these boxes are on loopback, and mostly nobody is there.
-pytestmark = [pytest.mark.enable_socket, pytest.mark.timeout(90)]
+pytestmark = [pytest.mark.enable_socket, pytest.mark.timeout(600)]
 
 NO_PINS = Pins(factory=None, why_none="this machine has no GPIO chip")
 
@@ -295,3 +296,70 @@ def test_a_part_that_dies_ends_the_agent_so_that_it_starts_anew_closed(
     assert codes == [1]
     status = json.loads(app.snapshot())
     assert status["box"] == "kuningan/03/05/box-1"
+
+
+# ---- another street ----
+
+
+@pytest.mark.broker
+@pytest.mark.timeout(240)
+@needs_mosquitto
+def test_what_a_box_recorded_in_one_street_never_goes_out_under_the_name_of_another(
+    tmp_path: Path,
+) -> None:
+    """The same camera hangs there, its view is proven, the hub is there: only the street is another."""
+    box = clip_box(tmp_path)
+    try:
+        agent = box.run()
+        box.await_open(within_s=40)
+        await_that(
+            "pictures that wait",
+            lambda: committed(box.journal, tmp_path / "copy")[1] >= 2,
+            within_s=20,
+        )
+        assert agent.terminate() == 0
+        with Holdings(str(box.journal)) as held:
+            former = held.epoch
+            owed = sum(shelf.records for shelf in held.shelves())
+        text = box.config.read_text()
+        assert 'rt = "05"' in text
+        with mosquitto(tmp_path / "broker") as broker:
+            moved = text.replace('rt = "05"', 'rt = "06"')
+            box.config.write_text(moved.replace(f"port = {box.hub_port}", f"port = {broker.port}"))
+            heard: list[tuple[str, str]] = []
+
+            def note(_client: Client, _user: object, message: MQTTMessage) -> None:
+                told = repr(message.payload) + repr(getattr(message, "properties", None))
+                heard.append((message.topic, told))
+
+            listener = Client(CallbackAPIVersion.VERSION2, client_id="listener", protocol=MQTTv5)
+            listener.on_message = note
+            listener.connect("127.0.0.1", broker.port)
+            listener.subscribe("cctv/#", qos=1)
+            listener.loop_start()
+            try:
+                box.run()
+                await_that(
+                    "records of the new street",
+                    lambda: sum("/live" in topic for topic, _ in heard) >= 3,
+                    within_s=40,
+                )
+                await_that(
+                    "a picture of the new street",
+                    lambda: any("/snapshot/" in topic for topic, _ in heard),
+                    within_s=60,
+                )
+                assert (None, "journal_parked") in box.findings()
+            finally:
+                box.end()
+                listener.disconnect()
+                listener.loop_stop()
+        assert {topic.split("/")[4] for topic, _ in heard} == {"06"}
+        with Holdings(str(box.journal)) as held:
+            assert any(held.epoch in told for _, told in heard), "a check that can see an epoch"
+        assert not [topic for topic, told in heard if former in told]
+        with Holdings(str(box.journal / "parked" / f"kuningan_03_05_{box.name}")) as held:
+            assert held.epoch == former
+            assert sum(shelf.records for shelf in held.shelves()) == owed
+    finally:
+        box.end()

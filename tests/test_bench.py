@@ -15,13 +15,14 @@ import pytest
 
 from edge_agent import vision
 from edge_agent.demo_pictures import ROOM, ROOM_INFRARED, STREETS
-from tests.bench import episodes, outage, privacy, scenes, uplink
+from tests.bench import doctor, episodes, outage, privacy, scenes, uplink
 from tests.support import bridge, far_line, gallery, lens, room
 from tests.support.broker import needs_mosquitto, wait_for
 from tests.support.displacement import displacement
 from tests.support.peers import CameraHealth, PerceptualHash
 from tests.support.scene_set import NoSetError, read_set
 from tests.support.thin_line import Packets, ThinLine
+from tests.support.ward import clinic
 
 pytestmark = pytest.mark.timeout(
     240
@@ -484,6 +485,57 @@ def test_presses_in_the_short_form_find_pictures_before_and_none_after(tmp_path)
         rig.outcome.arrivals = list(rig.subscriber.pictures)
         assert rig.outcome.leaked() == []
         assert rig.line.picture_bytes > 0
+
+
+# ---- the doctor ----
+
+
+def test_the_doctors_catalogue_has_forty_faults_of_all_groups():
+    assert len(doctor.CATALOGUE) == 40
+    assert len({fault.what for fault in doctor.CATALOGUE}) == 40
+    groups = {fault.key.split(".")[0] for fault in doctor.CATALOGUE}
+    assert {
+        "spi",
+        "gpio",
+        "switch",
+        "board",
+        "files",
+        "camera",
+        "journal",
+        "clock",
+        "hub",
+    } <= groups
+
+
+@pytest.mark.broker
+@pytest.mark.cameras
+@pytest.mark.enable_socket
+@needs_mosquitto
+def test_the_doctor_in_the_short_form_finds_what_is_wrong_and_nothing_else():
+    said: list[str] = []
+    assert doctor.main(["--only", "hub", "--json"], said.append) == 0
+    found = json.loads(said[-1])
+    assert set(found) == {"found", "seconds", "false_alarms"}
+    assert found["found"][0] == found["found"][1] >= 5
+    assert found["false_alarms"] == 0
+
+
+@pytest.mark.broker
+@pytest.mark.enable_socket
+@needs_mosquitto
+def test_a_doctor_that_misses_or_cries_wolf_is_caught(tmp_path):
+    """Cameras that are not there: a false alarm on a box that is said to be well, and no fault of the supply."""
+    with clinic(tmp_path / "ward") as made:
+        well = doctor.examined(made.admit(), None)
+        assert {alarm.split(":")[0] for alarm in well.alarms} == {"camera.reach"}
+        quiet = doctor.Fault(what="nothing", key="board.voltage", do=lambda box, stack: None)
+        missed = doctor.examined(made.admit(), quiet)
+        assert not missed.found
+    assert doctor.summary([missed], [well]) == {
+        "found": [0, 1],
+        "seconds": round(max(missed.took_s, well.took_s), 2),
+        "false_alarms": 4,
+    }
 
 
 # ---- the uplink ----

@@ -18,6 +18,7 @@ from edge_agent.box import (
     block_device,
     card_wear,
     card_written_bytes,
+    config_refused,
     cpu_celsius,
     inodes_free_percent,
     mount_of,
@@ -28,6 +29,7 @@ from edge_agent.box import (
 from edge_agent.clock import SystemClock
 from edge_agent.core.messages import BoxRead, ClockRead, Died, Event
 from edge_agent.simulate import SimulatedClock
+from tests.support.patience import patient
 
 
 @pytest.fixture(autouse=True)
@@ -58,7 +60,7 @@ class Mailbox:
     def wait_for(self, kind: type[Event], timeout: float = 10.0) -> None:
         with self._come:
             assert self._come.wait_for(
-                lambda: any(isinstance(e, kind) for e in self.events), timeout
+                lambda: any(isinstance(e, kind) for e in self.events), patient(timeout)
             )
 
 
@@ -423,3 +425,22 @@ def test_the_watchdog_runs_only_if_this_process_was_asked(systemd, monkeypatch, 
         monkeypatch.setenv("WATCHDOG_PID", pid)
     with Watchdog({}, clock=SimulatedClock()) as watchdog:
         assert (watchdog._thread.ident is not None) is asked
+
+
+@pytest.mark.parametrize(
+    ("raw", "told"),
+    [
+        (b'{"trouble": []}', ""),
+        (b'{"trouble": ["box.toml", "network.toml"]}', "box.toml, network.toml"),
+        (b"", None),
+        (b"[]", None),
+        (b"\xff", None),
+        (b"[" * 50_000, None),
+    ],
+)
+def test_what_was_made_of_the_card_is_read_along(tmp_path, raw, told):
+    record = tmp_path / "provisioned.json"
+    assert config_refused(record) is None  # a box without a card of ours
+    assert config_refused(None) is None
+    record.write_bytes(raw)
+    assert config_refused(record) == told

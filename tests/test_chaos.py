@@ -28,7 +28,7 @@ FAULTS = 35
 
 
 @needs_mosquitto
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 def test_no_fault_of_the_line_loses_a_record_or_makes_the_box_stand_still(tmp_path: Path) -> None:
     report = storm(broker="mosquitto", faults=FAULTS, seed=7, folder=tmp_path)
     assert report.good, "\n".join(report.why)
@@ -37,7 +37,7 @@ def test_no_fault_of_the_line_loses_a_record_or_makes_the_box_stand_still(tmp_pa
     assert report.duplicates, "a storm in which nothing comes twice shows little"
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 def test_nor_behind_another_broker(tmp_path: Path) -> None:
     report = storm(broker="iotcore", faults=12, seed=8, folder=tmp_path)
     assert report.good, "\n".join(report.why)
@@ -55,7 +55,7 @@ def test_a_storm_for_a_person(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @needs_mosquitto
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(600)
 def test_a_box_that_is_more_patient_than_a_minute_counts_as_stuck(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -30,7 +30,7 @@ from tests.test_app import clip_box, running
 pytestmark = [
     pytest.mark.broker,
     pytest.mark.enable_socket,
-    pytest.mark.timeout(180),
+    pytest.mark.timeout(600),
     needs_mosquitto,
 ]
 
@@ -103,15 +103,24 @@ class Life:
     def kinds(self) -> list[str]:
         return [c.record.kind for c in self.done if isinstance(c, Keep)]
 
+    def data(self, kind: str) -> dict[str, Any]:
+        return [
+            dict(c.record.data) for c in self.done if isinstance(c, Keep) and c.record.kind == kind
+        ][-1]
+
     def lamp(self) -> Lamp:
         return [c.lamp for c in self.done if isinstance(c, ShowLamps)][-1]
 
 
 @contextlib.contextmanager
-def life(settings: Settings, wiring: Street) -> Iterator[Life]:
+def life(settings: Settings, wiring: Street, config: Path | None = None) -> Iterator[Life]:
     now = Life()
     app = App(
-        settings, pins=Pins(factory=wiring.factory), clock=TrustedClock(), watch=now.done.append
+        settings,
+        pins=Pins(factory=wiring.factory),
+        clock=TrustedClock(),
+        watch=now.done.append,
+        config_file=config,
     )
     with running(app):
         yield now
@@ -131,7 +140,7 @@ def test_each_command_is_obeyed_once_and_answered_over_a_real_broker(tmp_path: P
         )
         wiring = Street(settings.privacy)
         try:
-            with life(settings, wiring) as now:
+            with life(settings, wiring, box.config) as now:
                 await_that("an open gate", lambda: box.gates() == {"mawar": "open"}, within_s=40)
                 _a_live_box(city, now, lambda: box.gates()["mawar"] == "open")
                 _a_private_box(city, now, wiring)
@@ -153,6 +162,8 @@ def _a_live_box(city: City, now: Life, is_open: Any) -> None:
     report = city.token(13, "report")
     assert city.ask(report) == city.ask(report) == {**done, "number": 13}
     assert now.kinds().count("box.report") == 1
+    await_that("the doctor's word", lambda: "box.doctor" in now.kinds(), within_s=60)
+    assert now.data("box.doctor")["state"] in {"ok", "warning", "fault"}
     assert city.ask(city.token(14, "reverify", cameras=["mawar"])) == {**done, "number": 14}
     assert now.kinds().count("gate.changed") >= 2
     await_that("an open gate", is_open, within_s=40)

@@ -731,6 +731,95 @@ def test_a_clip_is_recorded_through_the_real_capture(tmp_path, monkeypatch):
     assert isinstance(commission.references_from(burst.pictures, light="day"), References)
 
 
+class UsbCamera:
+    """A capture device that another program streams from, as its driver answers: whoever asks is told, and nobody else gets a stream.
+
+    What is drawn is the kernel's part alone, in the worker process: OpenCV, the worker, the supervisor and the dialogue are the real ones.
+    """
+
+    _NODE = "/dev/video977"
+    _DRIVER = """import errno, fcntl, os, sys
+BUSY, real, really_open = {busy!r}, fcntl.ioctl, os.open
+def opened(path, *how, **more):
+    return really_open({path!r} if path == {node!r} else path, *how, **more)
+def ioctl(device, request, argument=0, *rest):
+    if os.readlink(f"/proc/self/fd/{{device}}") != {path!r}:
+        return real(device, request, argument, *rest)
+    if request in (0x80045626, 0xC050561A):  # which input, and its state: all is well
+        return bytes(4)
+    if request == 0xC0145608:  # buffers
+        if BUSY:
+            raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
+        return argument
+    raise OSError(errno.ENOTTY, os.strerror(errno.ENOTTY))
+if "edge_agent.capture" in sys.orig_argv:
+    fcntl.ioctl, os.open = ioctl, opened
+"""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, *, busy: bool) -> None:
+        device = folder / "video0"
+        device.touch()
+        (folder / "sitecustomize.py").write_text(
+            self._DRIVER.format(node=self._NODE, path=str(device), busy=busy)
+        )
+        monkeypatch.setenv("PYTHONPATH", str(folder))
+        self.file = folder / "box.toml"
+        self.socket = folder / "status"
+        self.file.write_text(
+            f"""
+[paths]
+views_folder = "{folder}/views"
+status_socket = "{self.socket}"
+[identity]
+kelurahan = "kuningan"
+rw = "03"
+rt = "05"
+box = "box-1"
+[hub]
+host = "127.0.0.1"
+[[camera]]
+id = "gate"
+kind = "v4l2"
+device = "{self._NODE}"
+[privacy]
+switch = "latching"
+"""
+        )
+
+    def commission(self, *argv: str) -> int:
+        return main(["gate", *argv, "--config", str(self.file)])
+
+
+LIVE = json.dumps({"private": {"on": False}}).encode()
+
+
+def test_a_usb_camera_that_the_agent_holds_is_told_at_once_with_the_commands_that_free_it(
+    tmp_path, monkeypatch, capsys
+):
+    camera = UsbCamera(tmp_path, monkeypatch, busy=True)
+    with StatusServer(str(camera.socket), lambda: LIVE):
+        assert camera.commission() == commission.EXIT_NOT_DONE
+    said = capsys.readouterr().out
+    assert "/dev/video977 is in use by another program" in said
+    assert "sudo systemctl stop edge-agent" in said
+    assert "sudo systemctl start edge-agent" in said
+    assert "waiting for it" not in said, "nobody lets go of it by waiting"
+    assert "does not run" not in said
+
+
+def test_a_usb_camera_that_is_broken_is_not_called_busy_and_the_stopped_agent_is_not_forgotten(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(commission, "PATIENCE_S", 2.0)
+    monkeypatch.setattr(commission, "BURST_S", 1.0)
+    camera = UsbCamera(tmp_path, monkeypatch, busy=False)
+    assert camera.commission("--pictures", "5") == commission.EXIT_NOT_DONE
+    said = capsys.readouterr().out
+    assert "gives no stream" in said
+    assert "in use" not in said
+    assert "The agent does not run. Start it again" in said
+
+
 # ---- from files ----
 
 

@@ -996,6 +996,26 @@ def test_a_credential_is_looked_for_only_within_the_service(tmp_path, monkeypatc
     assert read_secret(SecretRef(credential="camera")) == SECRET
 
 
+def test_a_credential_may_come_from_the_folder_of_secrets(tmp_path, monkeypatch):
+    # The unit loads the whole folder; systemd puts the folder's id before each name.
+    text = SOUND.replace('snap.jpg"', 'snap.jpg"\nusername = "u"\npassword_credential = "camera"')
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    secret_file(tmp_path, "secret_camera", mode=0o400)
+    assert load(write(tmp_path, text)).cameras[1].password == SecretRef(credential="camera")
+    assert read_secret(SecretRef(credential="camera")) == SECRET
+
+
+def test_someone_at_the_box_reads_the_secrets_that_the_service_is_given(tmp_path, monkeypatch):
+    monkeypatch.setattr("edge_agent.config.files.SECRETS_FOLDER", tmp_path)
+    with pytest.raises(SecretError, match="LoadCredential=camera:FILE"):
+        read_secret(SecretRef(credential="camera"))
+    path = secret_file(tmp_path, "camera", mode=0o604)
+    with pytest.raises(SecretError, match="every user of the box"):
+        read_secret(SecretRef(credential="camera"))
+    path.chmod(0o600)
+    assert read_secret(SecretRef(credential="camera")) == SECRET
+
+
 @pytest.mark.parametrize(
     ("content", "secret"),
     [

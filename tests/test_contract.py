@@ -35,6 +35,7 @@ OF: Final = {
     "snapshot": "snapshot-attributes",
     "snapshot-sealed": "snapshot-attributes",
     "reply": "reply",
+    "echo": "echo",
     "ack": "ack",
     "ack-also": "ack",
     "policy-claims": "policy-claims",

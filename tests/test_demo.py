@@ -39,6 +39,7 @@ from edge_agent.demo.pictures import shipped
 from edge_agent.demo.stage import ActFailed, Stage
 from edge_agent.demo.street import Films
 from edge_agent.demo.view import half_blocks
+from tests.support.patience import patient
 
 HERO = "gang-mawar"
 OTHER = "jalan-melati"
@@ -75,7 +76,7 @@ def command(*options: str) -> list[str]:
 
 def eventually(condition: Callable[[], bool], *, within_s: float = 15.0) -> bool:
     clock, pause = SystemClock(), threading.Event()
-    until = clock.now() + within_s
+    until = clock.now() + patient(within_s)
     while not condition():
         if clock.now() > until:
             return False
@@ -85,7 +86,7 @@ def eventually(condition: Callable[[], bool], *, within_s: float = 15.0) -> bool
 
 @pytest.mark.broker
 @pytest.mark.enable_socket
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_every_act_comes_out_right_and_no_living_room_leaves_the_box(tmp_path: Path):
     kept = tmp_path / "kept"
     temporary = tmp_path / "tmp"
@@ -118,7 +119,7 @@ def test_every_act_comes_out_right_and_no_living_room_leaves_the_box(tmp_path: P
 
 @pytest.mark.broker
 @pytest.mark.enable_socket
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_demo_that_is_broken_off_leaves_nothing_behind(tmp_path: Path, number: signal.Signals):
     process = subprocess.Popen(

@@ -39,7 +39,7 @@ pytestmark = [
     pytest.mark.broker,
     pytest.mark.cameras,
     pytest.mark.enable_socket,
-    pytest.mark.timeout(240),
+    pytest.mark.timeout(600),
     needs_mosquitto,
 ]
 

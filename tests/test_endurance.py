@@ -36,7 +36,7 @@ from tests.support.local_ca import DAY_S, Authority, Est, est, now_s
 pytestmark = [
     pytest.mark.broker,
     pytest.mark.enable_socket,
-    pytest.mark.timeout(180),
+    pytest.mark.timeout(600),
     needs_mosquitto,
 ]
 

@@ -630,6 +630,42 @@ def test_pictures_that_nobody_wants_stay_and_that_is_no_fault_of_the_stick(stree
     assert street.files(".age") == []
 
 
+FORMER = Identity(kelurahan="kuningan", rw="rw-09", rt="rt-11", box="box-1")
+
+
+def test_records_of_a_former_place_leave_under_its_name_and_its_pictures_stay(street: Street):
+    """Gates are open, the agent answers: but it speaks of the street where the box is now."""
+    with Desk(street.folder, clock=street.clock, seal=SEALER.seal, identity=FORMER) as desk:
+        street.fill(desk, count=40)
+        owed = {s.seq: s for s in desk.everything() if s.rank is not Rank.PICTURE}
+    parked = street.folder / "parked" / "kuningan_rw-09_rt-11_box-1"
+    with street.agent(identity=IDENTITY) as desk:
+        desk.alarm()
+        told = street.export("--folder", str(parked), code=1)
+        why = "they are of kuningan/rw-09/rt-11/box-1, where this box is not any more"
+        assert told["stayed"] == {"gate": why, "alley": why}
+        assert (told["pictures"], told["records"]) == (0, len(owed))
+        assert street.written.name.startswith("kuningan-rw-09-rt-11-box-1-")
+        street.imported(code=1)
+        assert street.at_hub().keys() == owed.keys()
+        with closing(sqlite3.connect(street.place / "hub" / "hub.sqlite")) as sql:
+            found = sql.execute("SELECT DISTINCT box FROM record").fetchall()
+        assert found == [(wire.prefix(FORMER),)]
+        shutil.rmtree(street.written)
+        street.export()
+        assert street.written.name.startswith("kuningan-rw-03-rt-02-box-1-")
+
+
+def test_records_whose_place_cannot_be_read_are_put_under_nobodys_name(street: Street):
+    with Desk(street.folder, clock=street.clock, identity=FORMER) as desk:
+        street.fill(desk, count=4)
+    with closing(sqlite3.connect(street.folder / FILE, isolation_level=None)) as sql:
+        sql.execute("UPDATE fact SET value = x'00' WHERE key = 'store.place'")
+    told = street.journal("export", str(street.stick), "--same-disk", code=2)
+    assert "cannot be read any more" in told
+    assert list(street.stick.iterdir()) == []
+
+
 def test_a_gate_that_closes_while_a_lot_is_written_takes_it_back(street: Street):
     with street.agent() as desk:
         street.fill(desk, 16 * LOT_PICTURES, size=500)

@@ -46,6 +46,7 @@ from edge_agent.pairs import Pairs
 from edge_agent.shutter import Shutter
 from edge_agent.tls import Pair
 from tests.support.broker import free_port, iotcore, mosquitto, needs_mosquitto, wait_for
+from tests.support.patience import patient
 from tests.support.thin_line import ThinLine
 
 IDENTITY = Identity(kelurahan="kuningan", rw="rw-03", rt="rt-02", box="box-1")
@@ -128,7 +129,7 @@ class Story:
         )
 
     def next(self, within_s: float = 20.0) -> Event:
-        return self.events.get(timeout=within_s)
+        return self.events.get(timeout=patient(within_s))
 
     def send(self, ticket: int, leaf: str = "live", **more: object) -> None:
         message = Message(topic=f"{PREFIX}/{leaf}", payload=b"[]", **more)  # type: ignore[arg-type]
@@ -979,17 +980,15 @@ def test_a_new_connection_takes_the_place_of_the_old() -> None:
     assert sum(kind == 0x10 for kind, _ in script.seen) == 3
 
 
-def test_closing_while_the_hub_hangs_takes_no_longer_than_it_says() -> None:
-    clock = SystemClock()
+def test_closing_while_the_hub_hangs_leaves_nothing_behind() -> None:
     with scripted(Script(connack=None)) as broker:
         told = Story(broker.port)
         told.link.__enter__()
         told.link.connect(CONNECT)
         wait_for(lambda: broker.script.seen, "CONNECT arrived")
-        before = clock.now()
         told.link.close()
         told.link.close()
-        assert clock.now() - before < 3
+        assert not told.link._thread.is_alive(), "it was left behind"
 
 
 def test_the_link_shows_life_while_it_waits() -> None:

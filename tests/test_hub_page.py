@@ -14,11 +14,16 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.x509.oid import ExtendedKeyUsageOID
 from paho.mqtt.client import Client, MQTTv5
 from paho.mqtt.enums import CallbackAPIVersion
 
 from edge_agent.core import ledger
 from edge_agent.core.messages import Rank
+from edge_agent.provision import identity
+from edge_agent.provision.hub import Sound, authorities, certificate
+from edge_agent.tls import Pair
 from tests.support.broker import (
     MOSQUITTO,
     await_port,
@@ -27,7 +32,7 @@ from tests.support.broker import (
     needs_mosquitto,
     wait_for,
 )
-from tests.support.local_ca import Authority
+from tests.support.local_ca import Authority, now_s
 from tests.test_receiver import NAME, Box
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
@@ -146,7 +151,7 @@ def test_the_pages_mosquitto_lets_no_box_speak_or_listen_for_another(tmp_path: P
 
         box, hub = line(NAME.removeprefix("cctv/v1/")), line("hub")
         hub.subscribe("cctv/v1/#")
-        ours = ("presence", "camera/gate", "live", "history", "reply")
+        ours = ("presence", "camera/gate", "live", "history", "reply", "echo")
         pictures = ("snapshot/live/gate", "snapshot/history/gate")
         for leaf in (*ours, *pictures):
             assert box.publish(f"{NAME}/{leaf}") == GRANTED
@@ -158,6 +163,9 @@ def test_the_pages_mosquitto_lets_no_box_speak_or_listen_for_another(tmp_path: P
         assert box.publish("cctv/v1/kuningan/rw-03/rt-02/live") == DENIED
         wait_for(lambda: len(hub.heard) == len((*ours, *pictures)), "the hub hears the box")
         assert all(topic.startswith(f"{NAME}/") for topic in hub.heard)
+        box.subscribe(f"{NAME}/echo")
+        assert box.publish(f"{NAME}/echo") == GRANTED
+        wait_for(lambda: f"{NAME}/echo" in box.heard, "the box hears itself")
 
         for leaf in ("ack", "policy", "command", "snapshot/live/gate"):
             box.subscribe(f"{OTHER}/{leaf}")
@@ -190,6 +198,70 @@ def test_the_pages_mosquitto_lets_no_box_throw_another_off_or_flood_the_hub(tmp_
         assert box.publish(f"{NAME}/live") in (GRANTED, NOBODY)
         assert (box.breaks, other.breaks) == (0, 0)
         assert box.max_packet == 4 * 1024 * 1024
+
+
+class ByHand(Authority):
+    """What the page's own commands made in *folder*, for the box of `place`."""
+
+    def __init__(self, folder: Path, place: str) -> None:
+        self._folder, self._names = folder, {place: "box", "localhost": "server", "hub": "hub"}
+
+    @property
+    def pem(self) -> bytes:
+        return b"".join((self._folder / f"{name}-ca.pem").read_bytes() for name in ("boxes", "hub"))
+
+    def pair(
+        self,
+        name: str = "",
+        *,
+        begin_s: float | None = None,
+        end_s: float | None = None,
+        hosts: tuple[str, ...] = (),
+    ) -> Pair:
+        del begin_s, end_s, hosts  # as the page has them
+        path = self._folder / self._names[name]
+        certificate, key = (path.with_suffix(end).read_bytes() for end in (".pem", ".key"))
+        return Pair(name=name, certificate=certificate, key=key)
+
+
+@needs_mosquitto
+@pytest.mark.broker
+@pytest.mark.enable_socket
+def test_what_the_page_signs_the_box_takes_and_the_pages_mosquitto_lets_in(tmp_path: Path) -> None:
+    folder, place = tmp_path / "authority", NAME.removeprefix("cctv/v1/")
+    folder.mkdir()
+    key = identity.key_in(folder)
+    identity.request(folder, key, place)
+    commands = shown("authorities").replace("hub.kota.example", "localhost") + shown("sign")
+    done = subprocess.run(
+        ["bash", "-eu", "-c", commands], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"CN = {place}" in done.stdout or f"CN={place}" in done.stdout
+    assert "box.pem: OK" in done.stdout
+
+    made = (folder / "box.pem").read_bytes()
+    taken = certificate(made, "hub/box.pem", key.public_key(), wall_s=now_s())
+    assert isinstance(taken, Sound), taken
+    # A box's own may not pass for a broker, nor sign another.
+    (leaf,) = x509.load_pem_x509_certificates(made)
+    uses = leaf.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    assert list(uses) == [ExtendedKeyUsageOID.CLIENT_AUTH]
+    assert not leaf.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    ca = authorities((folder / "hub-ca.pem").read_bytes(), "hub/hub-ca.pem", wall_s=now_s())
+    assert isinstance(ca, Sound), ca
+
+    by_hand = ByHand(folder, place)
+    with ExitStack() as stack:
+        port = stack.enter_context(as_on_the_page(tmp_path / "mosquitto", by_hand))
+        box, hub = (
+            stack.enter_context(closing(Line(port, tmp_path, by_hand, name)))
+            for name in (place, "hub")
+        )
+        hub.subscribe("cctv/v1/#")
+        assert box.publish(f"{NAME}/live") == GRANTED
+        assert box.publish(f"{OTHER}/live") == DENIED
+        wait_for(lambda: hub.heard == [f"{NAME}/live"], "the hub hears the box")
 
 
 @needs_mosquitto

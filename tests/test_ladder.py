@@ -209,6 +209,7 @@ def tls_step(
     own: Pair = OWN,
     host: str = "localhost",
     clock: SimulatedClock | None = None,
+    patience: float = 1.0,
     passed_s: float = 0.0,
 ) -> Step:
     """The top rung tried against a hub on *port*."""
@@ -224,6 +225,7 @@ def tls_step(
         pair=lambda: own,
         post=lambda _: None,
         clock=clock or SimulatedClock(wall_s=now_s(), is_trusted=True),
+        patience=patience,
         passed_s=passed_s,
     )
     return made.steps(Climb(far=True))[-1]
@@ -318,6 +320,12 @@ def test_a_hub_that_takes_the_connection_and_keeps_silent(tmp_path, monkeypatch)
     monkeypatch.setattr(ladder, "TLS_S", 0.3)
     with listener(None) as port:
         assert tls_step(tmp_path, port).fault is Fault.TLS_SILENT
+
+
+def test_somebody_who_stands_there_waits_less(tmp_path):
+    with listener(None) as port:
+        step = tls_step(tmp_path, port, patience=0.05)
+    assert (step.fault, step.seen) == (Fault.TLS_SILENT, "no word within 0.4 s")
 
 
 def test_what_speaks_no_tls(tmp_path):

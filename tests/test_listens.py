@@ -17,7 +17,7 @@ from tests.support.film import Film, film, stills, street
 from tests.support.measure import family
 from tests.support.rig import Box, CameraOf, await_that
 
-pytestmark = [pytest.mark.broker, pytest.mark.enable_socket, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.broker, pytest.mark.enable_socket, pytest.mark.timeout(600)]
 
 LISTEN = "0A"
 

@@ -281,7 +281,7 @@ def killed_hub(port: int, folder: Path) -> Iterator[None]:
 @needs_mosquitto
 @pytest.mark.broker
 @pytest.mark.enable_socket
-@pytest.mark.timeout(90)
+@pytest.mark.timeout(600)
 def test_a_hub_killed_again_and_again_has_all_that_it_acknowledged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -81,7 +81,7 @@ def test_every_file_is_formatted():
     run(BIN / "ruff", "format", "--no-cache", "--check", "--diff")
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_types_hold():
     run(BIN / "mypy")
 
@@ -143,7 +143,7 @@ def test_systemd_accepts_the_unit(unit: Path):
 
 
 def test_the_unit_is_hardened(unit: Path):
-    run("systemd-analyze", "security", "--offline=true", "--threshold=20", "--no-pager", unit)
+    run("systemd-analyze", "security", "--offline=true", "--threshold=15", "--no-pager", unit)
 
 
 def test_the_unit_does_not_wait_for_the_network(unit: Path):
@@ -165,6 +165,8 @@ def test_the_agents_user_and_folders_can_be_made(tmp_path: Path):
         assert re.search(rf"^{group}:.*edge-agent", groups, re.MULTILINE), group
     run("systemd-tmpfiles", root, "--create", ROOT / "systemd/edge-agent.tmpfiles.conf")
     assert (tmp_path / "etc/edge-agent").stat().st_mode & 0o777 == 0o750
+    # On a card that name is a link of provisioning's own, which refuses what somebody else put there.
+    assert not (tmp_path / "etc/edge-agent/secrets").exists()
 
 
 # ---- the cut ----
@@ -433,9 +435,10 @@ def test_the_changelog_is_open_and_names_the_version():
 
 
 def test_no_file_knows_the_machine_it_was_written_on():
-    # Written in parts, so that this file passes its own test.
+    # With brackets, so that this file passes its own test.
     strangers = re.compile(
-        "/" + "work/|/" + r"root/|py" + "env|index" + r"-url|registry *= *http|^deb +http",
+        # A folder `root` within the project, as image-build has, is nobody's home.
+        r"/wor[k]/|(?<![\w.-])/roo[t]/|pyen[v]|index-ur[l]|registry *= *http|^deb +http",
         re.MULTILINE,
     )
     found = [

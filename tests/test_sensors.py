@@ -29,7 +29,7 @@ from edge_agent.core.messages import (
     SwitchRead,
 )
 from edge_agent.core.settings import DigitalLoop, Electrics, MeasuredLoop, Privacy, Run, SwitchKind
-from edge_agent.sensors import Sensors, edges_alive, lit
+from edge_agent.sensors import Sensors, edges_alive, lit, owners_of
 from edge_agent.sensors.lamps import TEST_S, lit_in_test
 from edge_agent.shutter import Shutter
 from edge_agent.simulate import SimulatedClock, Street
@@ -550,17 +550,15 @@ def is_live(event: Event) -> bool:
     return isinstance(event, SwitchRead) and event.nc_closed is True and event.no_closed is False
 
 
-def test_the_thread_tells_a_press_within_a_tenth_of_a_second_and_darkens_the_lamps_at_the_end():
+def test_the_thread_tells_a_press_and_darkens_the_lamps_at_the_end():
     street, mailbox, shutter = Street(PRIVACY, RUNS), Mailbox(), Shutter()
     with running(street, mailbox, shutter) as sensors:
         sensors._lamps_tested_at = CLOCK.now()
         mailbox.wait_for(is_live)
-        began = CLOCK.now()
         before = sensors.progress()
         street.press()
         assert shutter.presses > 0
         mailbox.wait_for(lambda event: isinstance(event, SwitchRead) and event.no_closed is True)
-        assert CLOCK.now() - began < 1.0  # a busy test machine; the bench measures the real figure
         assert sensors.progress() > before
         assert street.lamps()[0]
     assert street.lamps() == (False, False)
@@ -789,7 +787,8 @@ def gpiochip_close(handle): return 0
 def gpio_get_chip_info(handle): return [0, 54, "gpiochip", LABELS[handle]]
 def gpio_get_line_info(handle, gpio):
     # As on boards whose device tree names the header's lines after a Pi's; they lie elsewhere on the chip.
-    name = f"GPIO{gpio - 20}" if "named" in LABELS[handle] and gpio >= 22 else ""
+    highest = 37 if "short" in LABELS[handle] else 54
+    name = f"GPIO{gpio - 20}" if "named" in LABELS[handle] and 22 <= gpio <= highest else ""
     return [0, gpio, 0, name, "gpio-fan" if gpio == OWNED else ""]
 OWNED = {{owned}}
 def _free(gpio):
@@ -861,6 +860,23 @@ def driver(
 )
 def test_the_header_is_found_by_its_label(tmp_path, labels, chip):
     assert driver(tmp_path, labels) == ["HeaderFactory|", f"chip {chip} closed True"]
+
+
+def test_the_header_tells_its_label_and_who_holds_a_pin_without_claiming_any(tmp_path):
+    script = """
+import pathlib, sys
+from edge_agent.sensors import owners_of, real_factory
+factory, _ = real_factory(pathlib.Path(sys.argv[1]))
+print(factory.label, owners_of(factory, (17, 27)), sys.modules["lgpio"]._modes)
+"""
+    (line,) = driver(tmp_path, {0: "pinctrl-bcm2711"}, script=script, owned=17)
+    assert line == "pinctrl-bcm2711 {17: 'gpio-fan'} {}"
+
+
+def test_pins_without_a_library_or_without_a_word_on_owners_have_none(bench):
+    assert owners_of(None, (17,)) == {}
+    bench.street.break_pin(27, RuntimeError("GPIO busy"), owner="gpio-fan")
+    assert owners_of(bench.street.factory, (17, 27)) == {27: "gpio-fan"}
 
 
 def test_no_chip_of_a_known_header_is_a_reason_not_a_guess(tmp_path):
@@ -952,6 +968,24 @@ def test_another_board_is_known_by_the_names_of_its_lines(tmp_path):
 def test_a_pi_is_taken_before_a_board_with_names(tmp_path):
     labels = {0: "named-pinctrl", 1: "pinctrl-rp1"}
     assert driver(tmp_path, labels) == ["HeaderFactory|", "chip 1 closed True"]
+
+
+def test_a_shorter_header_gives_the_pins_that_it_names_and_no_others(tmp_path):
+    """Its highest is GPIO17. Line 18 of that chip is there, too, but nobody knows where it leads."""
+    labels = {0: "short-named-pinctrl", 1: "r-pinctrl"}
+    assert driver(tmp_path, labels, high=37) == ["HeaderFactory|", "chip 0 closed False"]
+
+
+def test_a_pin_without_a_line_of_its_name_is_refused(tmp_path):
+    script = BUSY.replace("Input(17,", "Input(18,")
+    said, _ = driver(tmp_path, {0: "short-named-pinctrl"}, script=script)
+    assert "None GPIO18: " in said
+    assert "no line of this board's GPIO chip (short-named-pinctrl) is named GPIO18" in said
+
+
+def test_of_two_chips_with_names_the_header_is_the_one_with_more(tmp_path):
+    labels = {0: "short-named-pinctrl", 1: "named-pinctrl"}
+    assert driver(tmp_path, labels, high=37)[1] == "chip 1 closed False"
 
 
 BUSY = """

@@ -234,4 +234,4 @@ TestModel = Model.TestCase
 TestModel.settings = hypothesis_settings(
     max_examples=25, stateful_step_count=20, deadline=None, derandomize=True
 )
-TestModel = pytest.mark.timeout(180)(TestModel)
+TestModel = pytest.mark.timeout(600)(TestModel)

@@ -23,7 +23,7 @@ from tests.torture.trace import Op
 TRIALS = dict(zip(KINDS, FORMS["tiny"], strict=True))
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     "part", [kill, cut, points, faults, full, damage], ids=lambda part: part.__name__
 )

@@ -5,13 +5,10 @@ which was never released gets into one; it says once a second that it lives and 
 Not its job: staying alive. Whatever surprises a camera's thread ends the process; its supervisor starts another.
 """
 
-import ctypes
 import faulthandler
 import os
 import queue
-import resource
 import secrets
-import signal
 import sys
 import threading
 import traceback
@@ -20,6 +17,7 @@ from typing import Final
 import cv2
 
 from edge_agent.capture.clip import Clip
+from edge_agent.capture.confined import confine
 from edge_agent.capture.http import Guillotine, Http
 from edge_agent.capture.pipe import (
     Assignment,
@@ -41,12 +39,6 @@ from edge_agent.clock import Clock, SystemClock
 from edge_agent.core.settings import CameraKind
 
 _BEAT_S: Final = 1.0
-# Measured at 8 cameras: 490 MB of address space, 59 MiB of memory. What a hostile picture may take lies between.
-_MEMORY_BYTES: Final = 600 << 20
-_MEMORY_PER_CAMERA_BYTES: Final = 32 << 20
-_NICE: Final = 5
-_PR_SET_PDEATHSIG: Final = 1
-_PR_SET_DUMPABLE: Final = 4
 
 
 def main() -> int:
@@ -55,21 +47,9 @@ def main() -> int:
     out = os.dup(1)
     os.dup2(2, 1)  # whatever a library prints must not land between messages
     assignment = parse_assignment(sys.stdin.buffer.readline())
-    _confine(assignment)
+    confine(assignment)
     cv2.setNumThreads(1)
     return _Worker(assignment, out, SystemClock()).run()
-
-
-def _confine(assignment: Assignment) -> None:
-    libc = ctypes.CDLL(None)
-    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    libc.prctl(_PR_SET_DUMPABLE, 0)
-    if os.getppid() != assignment.parent_pid:
-        sys.exit("the supervisor ended before its worker began")
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    limit = _MEMORY_BYTES + _MEMORY_PER_CAMERA_BYTES * len(assignment.cameras)
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-    os.nice(_NICE)
 
 
 class _Worker:

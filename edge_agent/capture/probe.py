@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import urlsplit
 
+from edge_agent import told_time
 from edge_agent.clock import Clock
 from edge_agent.core.messages import Cause
 
@@ -40,6 +41,14 @@ class Login:
 
     username: str
     password: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offer:
+    """What a camera says of its stream before it sends any of it."""
+
+    codec: str  # h264, h265, mjpeg; "" = it does not say
+    told_s: float | None  # the Date of its answer, Unix time
 
 
 def chain_of(fault: BaseException) -> Iterator[BaseException]:
@@ -69,8 +78,8 @@ def network_trouble(fault: OSError) -> Trouble:
     return Trouble(Cause.NONSENSE, "the connection was cut before an answer")
 
 
-def describe(url: str, login: Login | None, clock: Clock) -> None:
-    """Ask *url* for its description. Returns if it offers video that can be read, raises `Trouble` if not. Blocks <= 4 s."""
+def describe(url: str, login: Login | None, clock: Clock) -> Offer:
+    """Ask *url* for its description: what it offers, if that is video that can be read; raises `Trouble` if not. Blocks <= 4 s."""
     parts = urlsplit(url)
     deadline = clock.now() + DEADLINE_S
     try:
@@ -84,7 +93,7 @@ def describe(url: str, login: Login | None, clock: Clock) -> None:
     except OSError as fault:
         raise network_trouble(fault) from fault
     _judge(code, login)
-    _check_offer(body)
+    return Offer(codec=_check_offer(body), told_s=told_time.of_head(head))
 
 
 def _judge(code: int, login: Login | None) -> None:
@@ -106,16 +115,20 @@ def _judge(code: int, login: Login | None) -> None:
             raise Trouble(Cause.NONSENSE, f"it answers with RTSP code {code}")
 
 
-def _check_offer(body: bytes) -> None:
+_CODECS: Final = {"H264": "h264", "H265": "h265", "JPEG": "mjpeg"}
+
+
+def _check_offer(body: bytes) -> str:
     text = body.decode("utf-8", "replace")
     if not re.search(r"^m=video ", text, re.MULTILINE):
         raise Trouble(Cause.NONSENSE, "its description offers no video")
     video = re.split(r"^m=", text.split("m=video ", 1)[1], maxsplit=1, flags=re.MULTILINE)[0]
     coded = re.search(r"^a=rtpmap:\d+ ([A-Za-z0-9.-]{1,20})/", video, re.MULTILINE)
-    if coded and coded[1].upper() not in {"H264", "H265", "JPEG"}:
+    if coded and coded[1].upper() not in _CODECS:
         raise Trouble(
             Cause.NONSENSE, f"its video is coded as {coded[1]}; set the camera to H.264 or H.265"
         )
+    return _CODECS[coded[1].upper()] if coded else ""
 
 
 class _Talk:

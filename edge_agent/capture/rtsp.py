@@ -10,6 +10,7 @@ Not its job: why a camera does not answer (probe.py), what age means (freshness.
 import os
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote, urlsplit, urlunsplit
 
@@ -53,6 +54,17 @@ def encode(picture: NDArray[np.uint8]) -> bytes:
     return jpeg.tobytes()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    """What a stream is like."""
+
+    codec: str
+    width: int
+    height: int
+    gop_s: float  # between key pictures; 0 = no two came while it was watched
+    watched_s: float
+
+
 class Rtsp:
     """One RTSP stream. Its camera's thread only."""
 
@@ -80,6 +92,17 @@ class Rtsp:
                 with slot.login():
                     probe.describe(self._url, self._login, self._clock)
             raise
+        finally:
+            stream.close()
+
+    def figures(self, pace: Pace, *, end: float) -> Iterator[Figures]:
+        """What the stream is like, from packets alone: nothing is decoded. Once as soon as it flows, once as it is known by *end* (boot seconds).
+
+        After a `describe` that went well. Raises `Trouble`.
+        """
+        stream = _Stream(self._url_with_login(), self._clock, pace)
+        try:
+            yield from stream.figures(end)
         finally:
             stream.close()
 
@@ -149,6 +172,24 @@ class _Stream:
             elif at - self._waiting_since > _KEY_WAIT_S + 2 * self._freshness.gop_s:
                 waited_s = at - self._waiting_since
                 raise Trouble(Cause.STALLED, f"no key picture for {waited_s:.0f} s")
+
+    def figures(self, end: float) -> Iterator[Figures]:
+        """See `Rtsp.figures`."""
+        first_at = at = self._next_packet()[0]
+        yield self._figures(0.0)
+        while not self._freshness.gop_s and at < end:
+            at = self._next_packet()[0]
+        yield self._figures(at - first_at)
+
+    def _figures(self, watched_s: float) -> Figures:
+        width, height = self.size
+        return Figures(
+            codec=self.codec,
+            width=width,
+            height=height,
+            gop_s=self._freshness.gop_s,
+            watched_s=watched_s,
+        )
 
     def _next_packet(self) -> tuple[float, bool]:
         """When the next packet arrived, and whether it begins a picture that needs no other."""

@@ -1,11 +1,12 @@
 """Analog cameras on a capture dongle (V4L2).
 
 Promises: a shot carries a driver's stamp that is recent, never a buffer that waited; a dongle without a signal at its input
-is lost, though it goes on delivering noise.
+is lost, though it goes on delivering noise; one that another program streams from is told apart from one that is broken.
 Traps behind this (docs/design/cameras.md): a slow reader gets the driver's oldest buffers first; a signal that is gone shows
 only in the input's status; the time-outs of FFmpeg are refused by this backend, so its own comes from the environment.
 """
 
+import errno
 import fcntl
 import os
 import struct
@@ -28,7 +29,12 @@ _DRAIN_MAX: Final = 160  # buffers: drivers keep 4 to 32, and then a second of f
 _GET_INPUT: Final = 0x80045626  # VIDIOC_G_INPUT
 _ENUM_INPUT: Final = 0xC050561A  # VIDIOC_ENUMINPUT, struct v4l2_input of 80 bytes
 _STATUS_AT: Final = 56
+_REQUEST_BUFFERS: Final = 0xC0145608  # VIDIOC_REQBUFS, struct v4l2_requestbuffers of 20 bytes
+_NO_BUFFERS: Final = struct.pack("=5I", 0, 1, 1, 0, 0)  # none, of video capture, mapped
 _NO_POWER_SIGNAL_LOCK: Final = 0x1 | 0x2 | 0x100
+
+# A driver lets everybody open a device and ask, and one program stream.
+IN_USE: Final = "is in use by another program"
 
 
 class V4l2:
@@ -49,7 +55,7 @@ class V4l2:
         video = cv2.VideoCapture(self._path, cv2.CAP_V4L2)
         try:
             if not video.isOpened():
-                raise Trouble(Cause.NO_DEVICE, f"{self._path} is in use or no video device")
+                raise Trouble(Cause.NO_DEVICE, f"{self._path} {_why_closed(self._path)}")
             video.set(cv2.CAP_PROP_BUFFERSIZE, 1)
             self._freshness = Freshness()
             while True:
@@ -113,3 +119,18 @@ def _check_signal(path: str) -> None:
     (status,) = struct.unpack_from("=I", asked, _STATUS_AT)
     if status & _NO_POWER_SIGNAL_LOCK:
         raise Trouble(Cause.NO_DEVICE, f"{path}: no video signal at the input")
+
+
+def _why_closed(path: str) -> str:
+    """Why a device that knows its inputs gives OpenCV no stream. To ask for no buffers changes nothing, but for their owner alone."""
+    try:
+        device = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as fault:
+        return f"cannot be opened any more: {fault.strerror}"
+    try:
+        fcntl.ioctl(device, _REQUEST_BUFFERS, _NO_BUFFERS)
+    except OSError as fault:
+        return IN_USE if fault.errno == errno.EBUSY else f"gives no stream: {fault.strerror}"
+    finally:
+        os.close(device)
+    return "gives no stream in a format that can be read"

@@ -35,6 +35,7 @@ __all__ = [
     "check",
     "load",
     "main_check",
+    "parsed",
     "read_secret",
     "secret_path",
     "settings_from",
@@ -79,17 +80,24 @@ def load(path: str) -> Settings:
     """Read the file at *path*; `ConfigError` names every fault. Blocks for local disk only."""
     file = Path(path)
     text = _read_text(file)
+    return settings_from(
+        parsed(text, name=file.name), name=file.name, folder=file.parent, text=text
+    )
+
+
+def parsed(text: str, *, name: str, example: str = EXAMPLE) -> Mapping[str, object]:
+    """The tables of a TOML *text*; `ConfigError` says where it is none. *example*: the page a person may compare it with."""
     try:
-        document: Mapping[str, object] = tomli.loads(text)
+        return tomli.loads(text)
     except tomli.TOMLDecodeError as error:
         remedy = next(
             (say for start, say in _SYNTAX_REMEDIES if error.msg.startswith(start)),
-            f"compare it with {EXAMPLE}",
+            f"compare it with {example}",
         )
         raise ConfigError(
             [
                 ConfigFault(
-                    where=f"{file.name}: line {error.lineno}, column {error.colno}",
+                    where=f"{name}: line {error.lineno}, column {error.colno}",
                     found=f"not TOML: {error.msg}",
                     allowed="TOML",
                     remedy=remedy,
@@ -100,14 +108,13 @@ def load(path: str) -> Settings:
         raise ConfigError(
             [
                 ConfigFault(
-                    where=file.name,
+                    where=name,
                     found="brackets within brackets, hundreds deep",
                     allowed="TOML as in the example",
-                    remedy=f"compare it with {EXAMPLE}",
+                    remedy=f"compare it with {example}",
                 )
             ]
         ) from None
-    return settings_from(document, name=file.name, folder=file.parent, text=text)
 
 
 def settings_from(

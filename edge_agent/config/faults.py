@@ -48,8 +48,12 @@ class ConfigError(Exception):
 class Notes:
     """The faults so far, and what is needed to word them."""
 
-    def __init__(self, *, name: str, folder: Path, lines: Mapping[str, int]) -> None:
+    def __init__(
+        self, *, name: str, folder: Path, lines: Mapping[str, int], example: str = EXAMPLE
+    ) -> None:
+        """*example*: the page that a remedy may send a person to."""
         self.folder = folder
+        self.example = example
         self.faults: list[ConfigFault] = []
         self._name = name
         self._lines = lines

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from edge_agent.core.settings import SecretRef
 
 _SECRET_MAX_BYTES: Final = 65_536  # a PEM key has 4 kB
+# As in the unit: LoadCredential=secret:/etc/edge-agent/secrets
+SECRETS_FOLDER: Final = Path("/etc/edge-agent/secrets")
 
 
 class SecretError(Exception):
@@ -80,25 +82,37 @@ def secret_file_trouble(path: Path, *, systemd: bool = False) -> Trouble | None:
     return None
 
 
+def credential_path(folder: Path, name: str) -> Path:
+    """Where a credential lies among those systemd gave: by its name, or as a file of /etc/edge-agent/secrets."""
+    own = folder / name
+    # Of a whole folder, LoadCredential=secret:FOLDER, systemd joins the two names like that.
+    return own if os.access(own, os.F_OK) else folder / f"secret_{name}"
+
+
 def secret_path(secret: SecretRef) -> Path:
-    """Where the secret lies; `SecretError` if systemd gave us no folder of credentials."""
+    """Where the secret lies; `SecretError` if there is no folder of credentials."""
     if secret.file is not None:
         return Path(secret.file)
+    name = str(secret.credential)
     folder = os.environ.get("CREDENTIALS_DIRECTORY")
-    if folder is None:
-        msg = (
-            f"credential {secret.credential!r}: no credentials were given to this process; "
-            f"add LoadCredential={secret.credential}:FILE to the service unit, or use a ..._file key"
-        )
-        raise SecretError(msg)
-    return Path(folder) / str(secret.credential)
+    if folder is not None:
+        return credential_path(Path(folder), name)
+    # Not the service, but someone at the box: `sudo edge-agent commission` reads what the unit would be given.
+    if os.access(SECRETS_FOLDER / name, os.F_OK):
+        return SECRETS_FOLDER / name
+    msg = (
+        f"credential {name!r}: no credentials were given to this process, and there is no {SECRETS_FOLDER / name} "
+        f"that it may see; write it there, or add LoadCredential={name}:FILE to the service unit, or use a ..._file key"
+    )
+    raise SecretError(msg)
 
 
 def read_secret(secret: SecretRef) -> str:
     """The secret without one trailing line end. Any thread; local disk only. `SecretError` never shows content."""
     path = secret_path(secret)
     name = f"credential {secret.credential!r}" if secret.file is None else f"secret file {path}"
-    trouble = secret_file_trouble(path, systemd=secret.file is None)
+    by_systemd = secret.file is None and "CREDENTIALS_DIRECTORY" in os.environ
+    trouble = secret_file_trouble(path, systemd=by_systemd)
     if trouble is not None:
         msg = f"{name}: {trouble.found}; {trouble.remedy}"
         raise SecretError(msg)

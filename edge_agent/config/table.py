@@ -12,8 +12,13 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from edge_agent.config.faults import EXAMPLE, Notes, show
-from edge_agent.config.files import Trouble, file_trouble, secret_file_trouble
+from edge_agent.config.faults import Notes, show
+from edge_agent.config.files import (
+    Trouble,
+    credential_path,
+    file_trouble,
+    secret_file_trouble,
+)
 from edge_agent.core.settings import SecretRef
 
 if TYPE_CHECKING:
@@ -84,7 +89,9 @@ class Table:
                 )
                 continue
             near = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
-            remedy = f"did you mean {near[0]}?" if near else f"delete it, or see {EXAMPLE}"
+            remedy = (
+                f"did you mean {near[0]}?" if near else f"delete it, or see {self.notes.example}"
+            )
             self.fault(
                 key,
                 found="a name that nothing here knows",
@@ -116,7 +123,10 @@ class Table:
             )
         elif required:
             self.fault(
-                key, found="nothing", allowed=f"a table [{key}]", remedy=f"add it as in {EXAMPLE}"
+                key,
+                found="nothing",
+                allowed=f"a table [{key}]",
+                remedy=f"add it as in {self.notes.example}",
             )
         # A missing table is one fault, not one per key: what is read from it is thrown away.
         silent = (
@@ -256,6 +266,18 @@ class Table:
         )
         return default
 
+    def texts(self, key: str, *, allowed: str) -> tuple[str, ...]:
+        """A list of texts; empty if it is absent or faulty."""
+        if not self.has(key):
+            return ()
+        value = self._values[key]
+        if isinstance(value, list) and all(isinstance(item, str) for item in value):
+            return tuple(value)
+        self.fault(
+            key, found=show(value), allowed=allowed, remedy="write the brackets and the quotes"
+        )
+        return ()
+
     def pair(self, key: str) -> tuple[float, float] | None:
         """Two numbers in brackets; None if it is anything else."""
         value = self._values.get(key)
@@ -355,7 +377,7 @@ class Table:
             key,
             _CREDENTIAL,
             allowed=allowed,
-            remedy="as in LoadCredential=NAME:FILE of the unit",
+            remedy="the name of a file in /etc/edge-agent/secrets, or as in LoadCredential=NAME:FILE of the unit",
             shown=False,
         )
         if not name:
@@ -363,13 +385,13 @@ class Table:
         # Outside of the service the folder is not there, and nothing can be said about it.
         folder = os.environ.get("CREDENTIALS_DIRECTORY")
         if folder is not None:
-            trouble = secret_file_trouble(Path(folder) / name, systemd=True)
+            trouble = secret_file_trouble(credential_path(Path(folder), name), systemd=True)
             if trouble is not None:
                 self.notes.fault(
                     self.at(key),
                     found=f"{trouble.found} under this name in the service's credentials (name not shown)",
                     allowed=allowed,
-                    remedy="add LoadCredential=NAME:FILE to the service unit, systemctl daemon-reload, restart",
+                    remedy="write it into /etc/edge-agent/secrets/NAME (or LoadCredential=NAME:FILE in a drop-in of the unit), restart",
                 )
                 return None
         return SecretRef(credential=name)

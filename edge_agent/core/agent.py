@@ -34,6 +34,8 @@ from edge_agent.core.messages import (
     Delivered,
     Died,
     Event,
+    Examine,
+    Examined,
     Fetched,
     FindingKey,
     HubMessage,
@@ -84,7 +86,9 @@ from edge_agent.core.watch import Burst, Watch
 from edge_agent.core.work_order import Order, WorkOrders
 
 _HUB_KEYS: Final = frozenset(key for key in FindingKey if key.name.startswith("HUB_"))
-_JOURNAL_KEYS: Final = frozenset({FindingKey.JOURNAL_FULL, FindingKey.JOURNAL_BROKEN})
+_JOURNAL_KEYS: Final = frozenset(
+    {FindingKey.JOURNAL_FULL, FindingKey.JOURNAL_BROKEN, FindingKey.JOURNAL_PARKED}
+)
 _SWITCH_FAULTS: Final = (
     FindingKey.PRIVACY_WIRING,
     FindingKey.PRIVACY_JAMMED,
@@ -297,11 +301,15 @@ class Agent:
                 evidence = {"leaf": event.leaf, "why": event.why}
                 return self._raise(FindingKey.ORDER_REFUSED, evidence, at=at)
             case JournalTrouble():
-                wanted = {} if event.key is None else {event.key: {"detail": event.detail}}
+                told = {event.key: event.detail, FindingKey.JOURNAL_PARKED: event.parked}
+                wanted = {key: {"detail": detail} for key, detail in told.items() if key and detail}
                 return self._set(wanted, _JOURNAL_KEYS, at=at)
             case LadderClimbed():
                 self._ladder.climbed(event)
                 return []
+            case Examined():
+                data = report.of_doctor(event)
+                return [Keep(record=Record(kind="box.doctor", rank=Rank.STATE, at=at, data=data))]
             case CertificateRead():
                 return self._certificate_read(event, at=at)
             case ClockRead():
@@ -518,6 +526,7 @@ class Agent:
                 out.append(
                     Keep(record=Record(kind="box.report", rank=Rank.STATE, at=at, data=data))
                 )
+                out.append(Examine(number=deed.number))
             case commands.SyncNow():
                 out += self._uplink.sync_now(at)
         return out
@@ -914,6 +923,7 @@ class Agent:
             "last_released_age_s": None if released is None else round(at - released, 1),
             "period_s": watch.camera.period_s,
             "signal_detail": watch.signal.detail,
+            "gop_s": round(watch.signal.gop_s, 2) or None,
         }
 
     def _suspension_status(self) -> Json:

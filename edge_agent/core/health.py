@@ -161,6 +161,7 @@ BOX_KEYS: Final = frozenset(
         FindingKey.BOX_INODES_LOW,
         FindingKey.BOX_READ_ONLY,
         FindingKey.BOX_CARD_WORN,
+        FindingKey.CONFIG_CARD,
     }
 )
 
@@ -219,6 +220,7 @@ def _judge_now(read: BoxRead) -> dict[FindingKey, dict[str, Json]]:
         FindingKey.BOX_THROTTLED: (read.throttled, {}),
         FindingKey.BOX_READ_ONLY: (read.read_only, {}),
         FindingKey.BOX_CARD_WORN: (ending, {} if worn is None else {"worn_percent": worn}),
+        FindingKey.CONFIG_CARD: (bool(read.config_refused), {"detail": read.config_refused}),
     }
     return {key: evidence for key, (so, evidence) in told.items() if so}
 

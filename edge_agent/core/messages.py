@@ -77,6 +77,7 @@ class FindingKey(Enum):
     ORDER_REFUSED = "order_refused"
     JOURNAL_FULL = "journal_full"
     JOURNAL_BROKEN = "journal_broken"
+    JOURNAL_PARKED = "journal_parked"
     BOX_HOT = "box_hot"
     BOX_DISK_LOW = "box_disk_low"
     BOX_MEMORY_LOW = "box_memory_low"
@@ -92,6 +93,7 @@ class FindingKey(Enum):
     CLOCK_UNTRUSTED = "clock_untrusted"
     CERTIFICATE_EXPIRES = "certificate_expires"
     CERTIFICATE_EXPIRED = "certificate_expired"
+    CONFIG_CARD = "config_card"
 
 
 # ---- what is seen in a picture ----
@@ -422,10 +424,11 @@ class Remembered:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JournalTrouble:
-    """The journal cannot keep its promise (`detail` says what), or can again (`key` None)."""
+    """The journal cannot keep its promise (`detail` says what), or can again (`key` None). `parked`: what waits here of other places."""
 
     key: FindingKey | None
     detail: str
+    parked: str = ""
 
 
 # ---- events: hub link ----
@@ -575,6 +578,15 @@ class LadderClimbed:
     far: bool
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Examined:
+    """What the doctor said: *told* as `edge-agent doctor --json` prints it, or, if it said nothing sensible, *why*."""
+
+    number: int
+    told: Mapping[str, Json]
+    why: str = ""
+
+
 # ---- events: the box itself ----
 
 
@@ -610,6 +622,7 @@ class BoxRead:
     card_written_bytes: int | None = None  # since boot, by whatever runs on the box
     card_worn_percent: int | None = None  # an eMMC's own word, in steps of ten
     card_ending: bool | None = None  # an eMMC's own word: its spare blocks run out
+    config_refused: str | None = None  # parts of the card's configuration that are not in use
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -651,6 +664,7 @@ Event: TypeAlias = (
     | OrderForged
     | CertificateRead
     | LadderClimbed
+    | Examined
     | ClockRead
     | BoxRead
     | Tick
@@ -819,6 +833,13 @@ class Climb:
     far: bool
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Examine:
+    """Have `edge-agent doctor` examine this box, as command *number* of the hub asks; answered by `Examined`."""
+
+    number: int
+
+
 class Lamp(Enum):
     """What the two lamps and the buzzer say (the table in docs/privacy.md)."""
 
@@ -942,6 +963,7 @@ Command: TypeAlias = (
     | Send
     | Verify
     | Climb
+    | Examine
     | ShowLamps
     | Beep
     | PowerCameras

@@ -1,8 +1,8 @@
-"""What a box tells of itself in one record, when the hub asks for it (`report`).
+"""What a box tells of itself when the hub asks for it (`report`): one record of what it knows, one of what its doctor finds.
 
-Promises: made of what `edge-agent status` shows and of nothing else, member by member, so that no secret and no picture can slip
-in; bounded, whatever the box has seen, and it says how much was left out.
-Not its job: finding anything out (agent.py, health.py).
+Promises: made of what `edge-agent status` and `edge-agent doctor` show and of nothing else, member by member, so that no secret and
+no picture can slip in; bounded, whatever the box has seen, and it says how much was left out.
+Not its job: finding anything out (agent.py, health.py, examiner.py).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from edge_agent.core.messages import Json
+from edge_agent.core.messages import Examined, Json
 
 # Eight cameras with a bad day have some thirty findings.
 LIST_MAX: Final = 50
@@ -28,6 +28,10 @@ _LISTS: Final = {
     "findings": ("key", "camera", "since_s"),
 }  # fmt: skip
 
+_DOCTOR: Final = ("state", "took_s")
+_COUNTS: Final = ("ok", "warning", "fault")
+_ANSWER: Final = ("key", "state", "about", "seen")
+
 
 def of_box(status: Mapping[str, Json], *, number: int) -> dict[str, Json]:
     """The data of `box.report`, asked for by command *number*. *status*: what `Agent.status` gives."""
@@ -44,6 +48,26 @@ def of_box(status: Mapping[str, Json], *, number: int) -> dict[str, Json]:
         if len(items) > LIST_MAX:
             left_out[name] = len(items) - LIST_MAX
     return {**told, "left_out": left_out}
+
+
+def of_doctor(examined: Examined) -> dict[str, Json]:
+    """The data of `box.doctor`: the answers that are not ok, the faults first; what is ok is only counted.
+
+    The remedies stay on the box: the hub's people look them up by `key` (docs/doctor.md).
+    """
+    told = examined.told
+    items = told.get("results")
+    found = [_pick(item, _ANSWER) for item in (items if isinstance(items, list) else [])]
+    bad = [answer for answer in found if answer.get("state") != "ok"]
+    bad.sort(key=lambda answer: answer.get("state") != "fault")
+    return {
+        "number": examined.number,
+        **_pick(told, _DOCTOR),
+        "counts": _pick(told.get("counts"), _COUNTS),
+        "results": bad[:LIST_MAX],
+        "left_out": max(0, len(bad) - LIST_MAX),
+        "why": examined.why[:TEXT_MAX],
+    }
 
 
 def _pick(found: Json, members: tuple[str, ...]) -> dict[str, Json]:

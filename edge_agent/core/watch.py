@@ -92,6 +92,7 @@ class Signal:
     fresh: bool = False  # a fresh picture arrived on this connection
     detail: str = "not started"
     last_picture_at: float | None = None
+    gop_s: float = 0.0  # between key pictures; 0 = not known, or there are none
 
 
 class Watch:
@@ -191,6 +192,7 @@ class Watch:
             fresh=True,
             detail=f"{event.codec} {event.width}x{event.height}",
             last_picture_at=event.taken_at,
+            gop_s=event.gop_s,
         )
         if self._loop_forbids:
             return out + self._held_by_loop(event, at=at)

@@ -140,6 +140,12 @@ TOPICS: Final = (
         retained="no",
         what="result of a command, with its correlation data",
     ),
+    Topic(
+        leaf="echo",
+        to_box=False,
+        retained="no",
+        what="a word of the doctor to itself: the box alone listens, a hub ignores it",
+    ),
 )
 ORDERS_FROM_HUB: Final = tuple(topic.leaf for topic in TOPICS if topic.to_box)
 
@@ -363,6 +369,12 @@ def reply(
     return Message(topic=topic(identity, "reply"), payload=_dump(body), response_to=correlation)
 
 
+def echo(identity: Identity, mark: str) -> Message:
+    """A word of this box to itself, there and back through the broker; *mark* tells it from any other."""
+    body: dict[str, Json] = {"v": 1, "mark": mark}
+    return Message(topic=topic(identity, "echo"), payload=_dump(body))
+
+
 def is_sealed(picture: bytes) -> bool:
     """Whether a picture's bytes are an age file, sealed to the hub's key."""
     return picture.startswith(_SEALED)
@@ -579,7 +591,7 @@ def address(topic_name: str) -> Address | None:
             return Address(identity=identity, leaf="camera", camera=camera)
         case ["live" | "history" as lane]:
             return Address(identity=identity, leaf=lane, lane=lane)
-        case ["presence" | "reply" | "ack" | "policy" | "command" as leaf]:
+        case ["presence" | "reply" | "echo" | "ack" | "policy" | "command" as leaf]:
             return Address(identity=identity, leaf=leaf)
         case _:
             return None

@@ -421,6 +421,12 @@ WORDS: Final[Mapping[FindingKey, Sentence]] = {
         "The card can no longer be relied on{why}. Records that are in memory only are lost in a power cut. "
         "Bring a new card, already flashed.",
     ),
+    FindingKey.JOURNAL_PARKED: Sentence(
+        "Catatan dari tempat lain menunggu di kotak ini{why}. Semuanya disimpan dan tidak dikirim atas nama tempat yang sekarang. "
+        "Ambil dengan edge-agent journal export --folder, atau kembalikan [identity] yang lama di box.toml.",
+        "Records of another place wait in this box{why}. They are kept, and not sent under the name of the place it has now. "
+        "Take them out with edge-agent journal export --folder, or put the former [identity] back into box.toml.",
+    ),
     FindingKey.BOX_HOT: Sentence(
         "Kotak terlalu panas{celsius}. Ia melambat dan bisa mati sendiri. "
         "Buka jalan udara, teduhkan dari matahari, bersihkan debu.",
@@ -467,6 +473,12 @@ WORDS: Final[Mapping[FindingKey, Sentence]] = {
         "Siapkan kartu atau kotak pengganti pada kunjungan berikut.",
         "The box's storage is nearly worn out{worn_percent}. It still works, but not for long. "
         "Prepare another card or box for the next visit.",
+    ),
+    FindingKey.CONFIG_CARD: Sentence(
+        "Di kartu kotak ada yang belum dipakai{why}; tanpa itu kotak berjalan dengan pengaturan sebelumnya. "
+        "Cabut kartunya, buka RESULT.txt di laptop, kerjakan yang tertulis di sana, lalu pasang kembali.",
+        "Something on the box's card is not in use{why}; without it the box runs on what it had before. "
+        "Take the card out, open RESULT.txt on a laptop, do what it says, and put the card back.",
     ),
     FindingKey.BOX_DOOR_OPEN: Sentence(
         "Pintu kotak terbuka{why}. Bila bukan teknisi, seseorang ada di dalam kotak. "

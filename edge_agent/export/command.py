@@ -14,7 +14,7 @@ import os
 import sys
 import syslog
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Final
 
@@ -25,7 +25,7 @@ from edge_agent import asked_time, status
 from edge_agent.clock import Clock, SystemClock
 from edge_agent.config import ConfigError, load
 from edge_agent.core.messages import Json
-from edge_agent.core.settings import Settings
+from edge_agent.core.settings import Identity, Settings
 from edge_agent.export import checking, stats
 from edge_agent.export.leave import Leave, Pictures
 from edge_agent.export.run import Asked, Export, Outcome
@@ -193,16 +193,18 @@ def _export(options: _Options, clock: Clock) -> int:
             msg = f"--camera {asked.camera!r}: neither the configuration nor the journal knows it; known: {names}"
             raise _Refused(msg)
         _look_at(options.target, Path(settings.journal.folder), same_disk=options.same_disk)
+        identity = _identity(holdings, settings)
         leave = Leave(
             lambda: status.fetch(settings.status_socket),
             wanted=asked.pictures,
             purge_s=settings.privacy.purge_s,
             clock=clock,
+            elsewhere="" if identity == settings.identity else "/".join(astuple(identity)),
         )
         progress = _Progress(sum(shelf.records for shelf in holdings.shelves()))
         export = Export(
             holdings,
-            settings.identity,
+            identity,
             asked=asked,
             leave=leave,
             clock=clock,
@@ -215,6 +217,15 @@ def _export(options: _Options, clock: Clock) -> int:
     _note(outcome, asked)
     _show(outcome, as_json=options.json)
     return EXIT_WELL if outcome.whole else EXIT_FAULTS
+
+
+def _identity(holdings: Holdings, settings: Settings) -> Identity:
+    """Under which the records were made: that of the store, whatever box.toml says by now."""
+    found = holdings.identity(settings.identity)
+    if found is None:
+        msg = "of which place these records are cannot be read any more: they would reach the hub under another's name"
+        raise _Refused(msg)
+    return found
 
 
 def _asked(options: _Options, now: float) -> Asked:

@@ -1,7 +1,7 @@
 """Which pictures may leave the box on a stick: those, and only those, that may leave it over the wire, and are sealed.
 
 Promises: closed unless proven: without the agent's own word that the box is not private and the camera's gate is open, none of
-it leaves, sealed or not; none leaves that a press could still reach back to; a plain one leaves only if a person asked for it.
+it leaves, sealed or not; none leaves that a press could still reach back to, and none of a place that this box is not at; a plain one leaves only if a person asked for it.
 Not its job: deciding on gates (core/gate.py); records, which hold no picture and always may leave.
 """
 
@@ -48,7 +48,10 @@ class Leave:
         wanted: Pictures,
         purge_s: float,
         clock: Clock,
+        elsewhere: str = "",
     ) -> None:
+        """*elsewhere*: the place that the pictures are of, if it is not this box's own any more."""
+        self._elsewhere = elsewhere
         self._ask = ask
         self._wanted = wanted
         self._purge_s = min(purge_s, PURGE_MAX_S)
@@ -64,6 +67,11 @@ class Leave:
         private = status.get("private")
         if not isinstance(private, dict) or private.get("on") is not False:
             return Word("the box is private", {}, simulated)
+        if self._elsewhere:
+            # A camera of the same id may hang here now: its gate says nothing about that street.
+            return Word(
+                f"they are of {self._elsewhere}, where this box is not any more", {}, simulated
+            )
         cameras = status.get("cameras")
         gates = {
             str(camera.get("id")): str(camera.get("gate"))

@@ -210,7 +210,7 @@ class Store:
                     sql, found, picture if isinstance(picture, wire.Fault) else (picture,)
                 )
             case _:
-                return  # our own words, and replies
+                return  # our own words, replies, and what a box says to itself
         known = self.boxes.get(box)
         if known is not None and not came.retained:
             known.heard = self._clock.wall()

@@ -7,6 +7,7 @@ measures; lines.py, pins.py, adc.py, lamps.py and buzzer.py are what they stand 
 from edge_agent.sensors.board import Board
 from edge_agent.sensors.driver import edges_alive, real_factory
 from edge_agent.sensors.lamps import lit
+from edge_agent.sensors.pins import owners_of
 from edge_agent.sensors.rounds import Sensors
 
-__all__ = ["Board", "Sensors", "edges_alive", "lit", "real_factory"]
+__all__ = ["Board", "Sensors", "edges_alive", "lit", "owners_of", "real_factory"]

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 # Labels of the chip behind the 40-pin header, where a line's number is its BCM number: Pi 5, Pi 4 and CM4, Pi 3 and older.
 _HEADER_LABELS: Final = ("pinctrl-rp1", "pinctrl-bcm2711", "pinctrl-bcm2835")
 _UNKNOWN_PI_REVISION: Final = 0xC03115  # a Pi 4: only gives the 40 pins of the header their names
-# What another board's device tree must call its lines, so that pin numbers in box.toml mean the same places of the header.
+# What another board's device tree must call its lines, so that pin numbers in box.toml mean what they mean on a Pi. A shorter
+# header names fewer; a pin that has no line of its name there is refused.
 _LINE_NAMES: Final[Mapping[str, int]] = {f"GPIO{bcm}": bcm for bcm in range(2, 28)}
 
 
@@ -115,12 +116,9 @@ def _open_factory(devices: Path) -> Factory:
     return factory
 
 
-def _header_factory() -> Callable[[int, Mapping[int, int]], Factory]:
-    """The class of our pins; made only once lgpio is there to stand on."""
-    import lgpio  # noqa: PLC0415
-    from gpiozero.exc import PinUnknownPi  # noqa: PLC0415
-    from gpiozero.pins.lgpio import LGPIOFactory, LGPIOPin  # noqa: PLC0415
-    from gpiozero.pins.local import LocalPiFactory  # noqa: PLC0415
+def _header_pin() -> type:
+    """The class of one pin."""
+    from gpiozero.pins.lgpio import LGPIOPin  # noqa: PLC0415
 
     class HeaderPin(LGPIOPin):  # type: ignore[misc]  # gpiozero has no types
         """A pin whose line on the chip may have another number than its name."""
@@ -131,7 +129,17 @@ def _header_factory() -> Callable[[int, Mapping[int, int]], Factory]:
 
         @_number.setter
         def _number(self, bcm: int) -> None:
-            self._line = self._factory.lines.get(bcm, bcm)
+            self._line = self._factory.line_of(bcm)
+
+    return HeaderPin
+
+
+def _header_factory() -> Callable[[int, Mapping[int, int]], Factory]:
+    """The class of our pins; made only once lgpio is there to stand on."""
+    import lgpio  # noqa: PLC0415
+    from gpiozero.exc import PinInvalidPin, PinUnknownPi  # noqa: PLC0415
+    from gpiozero.pins.lgpio import LGPIOFactory  # noqa: PLC0415
+    from gpiozero.pins.local import LocalPiFactory  # noqa: PLC0415
 
     class HeaderFactory(LGPIOFactory):  # type: ignore[misc]  # gpiozero has no types
         """lgpio on a chip chosen by us: gpiozero's releases disagree about which chip a Pi 5 has."""
@@ -140,12 +148,20 @@ def _header_factory() -> Callable[[int, Mapping[int, int]], Factory]:
             LocalPiFactory.__init__(self)
             self._handle = lgpio.gpiochip_open(chip)
             self._chip = chip
+            self.label = str(lgpio.gpio_get_chip_info(self._handle)[3])
             self.lines = lines
-            self.pin_class = HeaderPin
+            self.pin_class = _header_pin()
 
         def owner_of(self, pin: int) -> str:
             """Who holds the line, as the kernel keeps it."""
-            return str(lgpio.gpio_get_line_info(self._handle, self.lines.get(pin, pin))[4])
+            return str(lgpio.gpio_get_line_info(self._handle, self.line_of(pin))[4])
+
+        def line_of(self, bcm: int) -> int:
+            """The line of a BCM number. On a chip that is known by its lines' names: that name's, and no other's."""
+            if self.lines and bcm not in self.lines:
+                msg = f"no line of this board's GPIO chip ({self.label}) is named GPIO{bcm}"
+                raise PinInvalidPin(msg)
+            return self.lines.get(bcm, bcm)
 
         def spi(self, **arguments: object) -> object:
             """Hardware SPI, or the library's own error: the base class would go on with bit-banging."""
@@ -167,7 +183,8 @@ def _header_chip(devices: Path) -> tuple[int, Mapping[int, int]]:
     """Number of the chip behind the header, and its lines by BCM number where those differ.
 
     Found by the chip's label, as numbers move between kernels; on other boards than a Pi by its lines' names, "GPIO2" to
-    "GPIO27". A bare line number of an unknown chip could be anything, the board's own reset included.
+    "GPIO27", and then it is the chip with the most of them. A bare line number of an unknown chip could be anything, the
+    board's own reset included.
     """
     import lgpio  # noqa: PLC0415
 
@@ -189,10 +206,10 @@ def _header_chip(devices: Path) -> tuple[int, Mapping[int, int]]:
             return chip, {}
         seen.append(f"gpiochip{chip} ({label})")
         found = {_LINE_NAMES[name]: line for line, name in enumerate(names) if name in _LINE_NAMES}
-        if len(found) == len(_LINE_NAMES):
+        if found:
             named[chip] = found
     if named:
-        return min(named.items())
+        return max(named.items(), key=lambda each: (len(each[1]), -each[0]))
     raise _NoHeader(", ".join(seen))
 
 
@@ -204,7 +221,7 @@ def _why_no_driver(error: Exception) -> str:
         if "ermission" in seen:
             return f"no right to open the GPIO chips: the service's user must be in the group gpio; seen: {seen}"
         return (
-            f"no GPIO chip of a known header ({', '.join(_HEADER_LABELS)}), and none whose lines are named GPIO2 to"
+            f"no GPIO chip of a known header ({', '.join(_HEADER_LABELS)}), and none with lines named GPIO2 to"
             f" GPIO27; seen: {seen}"
         )
     return why_of(error)

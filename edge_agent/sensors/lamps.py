@@ -53,6 +53,16 @@ def lit_in_test(since_s: float) -> tuple[bool, bool, float]:
     return _lit(_TEST, min(since_s, TEST_S))
 
 
+_UNCONFIGURED: Final = _Pattern(
+    2.0, private=((0.0, 1.0),), live=((0.0, 1.0),)
+)  # both together and slowly: in turn would be "verifying", steady would be "private"
+
+
+def lit_unconfigured(at: float) -> tuple[bool, bool, float]:
+    """As `lit`, for a box that has no configuration, and so no agent (docs/wiring.md, docs/provisioning.md)."""
+    return _lit(_UNCONFIGURED, at % _UNCONFIGURED.period_s)
+
+
 def lit(lamp: Lamp, at: float) -> tuple[bool, bool, float]:
     """Whether the private and the live lamp are lit at *at*, and for how many seconds that stays so."""
     pattern = _PATTERNS[lamp]

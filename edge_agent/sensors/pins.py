@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 from gpiozero import DigitalInputDevice, DigitalOutputDevice, InputDevice
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from gpiozero import Factory
 
@@ -138,6 +138,18 @@ class KnowsOwners(Protocol):
         ...
 
 
+def owners_of(factory: Factory | None, pins: Iterable[int]) -> dict[int, str]:
+    """Who holds each of *pins*, by the kernel's own notes; nothing is claimed. Pins that nobody holds are left out."""
+    found: dict[int, str] = {}
+    if isinstance(factory, KnowsOwners):
+        for pin in pins:
+            with contextlib.suppress(
+                Exception
+            ):  # a line that cannot be asked is told when it is opened
+                found[pin] = factory.owner_of(pin)
+    return {pin: name for pin, name in found.items() if name}
+
+
 _BUSY: Final = "GPIO busy"
 _REASONS: Final = (
     (_BUSY, "another program holds this pin{owner}: stop it"),
@@ -148,7 +160,10 @@ _REASONS: Final = (
     ("BadPinFactory", "no pin library can be used here"),
     (
         "can not open SPI device",
-        "the SPI port cannot be opened: set dtparam=spi=on in config.txt, restart, and see that the user is in the group spi",
+        (
+            "the SPI port cannot be opened: set dtparam=spi=on in config.txt (does nothing with Debian's kernel: docs/wiring.md), "
+            "restart, and see that the user is in the group spi"
+        ),
     ),
     ("PermissionError", "no right to use the pins: the service's user must be in the group gpio"),
 )

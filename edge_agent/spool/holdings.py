@@ -18,10 +18,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from edge_agent.core.messages import Rank, Stored
+from edge_agent.core.messages import Memory, Rank, Stored
+from edge_agent.core.settings import Identity
 from edge_agent.spool.files import ASIDE, FILE, DamagedError, size_of
 from edge_agent.spool.peek import Peek, UnreadableError, Value
 from edge_agent.spool.pictures import FOLDER, read_picture
+from edge_agent.spool.place import PLACE, identity_of, said_beside
 from edge_agent.spool.schema import APPLICATION, PICTURES, SEQ_MASK, SHELF_BITS, Raw, key_of
 from edge_agent.spool.shelves import Names, read_held, read_row
 from edge_agent.spool.times import FACT, Times
@@ -136,6 +138,15 @@ class Holdings:
         """What could not be read so far."""
         self._note_faults()
         return list(self.faults)
+
+    def remembered(self, memory: Memory) -> bytes | None:
+        """What the agent keeps there over restarts."""
+        return self._peek.facts().get(memory.value)
+
+    def identity(self, ours: Identity) -> Identity | None:
+        """Under which its records go out: *ours* if the store says nothing; None: what it says cannot be read any more."""
+        told = self._peek.facts().get(PLACE) or said_beside(self._folder)
+        return identity_of(told) if told else ours
 
     # -- what there is --
 

@@ -36,6 +36,8 @@ from edge_agent.core.messages import (
 from edge_agent.spool.chain import Past
 from edge_agent.spool.files import FILE, TROUBLE, Connector, DamagedError, connect, why
 from edge_agent.spool.owed import Notes, Owed
+from edge_agent.spool.parked import PARKED, Parked
+from edge_agent.spool.place import PLACE, place_of, said_beside, say_beside
 from edge_agent.spool.rescue import Salvage, adopt_trail, is_damage, move_aside, prepare
 from edge_agent.spool.room import Limits
 from edge_agent.spool.store import SETTLE_RECORDS, Store
@@ -60,7 +62,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from edge_agent.clock import Clock
-    from edge_agent.core.settings import Journal
+    from edge_agent.core.settings import Identity, Journal
 
 RING_BYTES: Final = 16_000_000  # in memory, while there is no disk
 RETRY_S: Final = 30.0
@@ -68,6 +70,7 @@ READ_S: Final = (
     0.025  # a fetch is cut short after this, so that an alarm never waits long for a reader
 )
 REPORT_S: Final = 1.0  # under load, `Committed` is posted so often and not for each batch
+REPURGE_MOST_S: Final = 3_600.0  # each attempt may leave a record
 RETOLD_S: Final = 600.0  # a disk that stumbles again and again is told of once in so long
 OPEN_S: Final = 10.0  # the agent starts after this, whatever the disk does
 SALVAGE_S: Final = 8.0
@@ -103,9 +106,16 @@ class Spool:
         runtime_folder: Path | None = None,
         connector: Connector = connect,
         seal: Callable[[bytes], bytes] | None = None,
+        identity: Identity | None = None,
     ) -> None:
-        """*seal* makes of a picture what may touch the card; None = the picture itself."""
+        """*seal* makes of a picture what may touch the card; None = the picture itself.
+
+        *identity*: under which everything goes out: what lies here of another one is parked. None = whatever lies here is ours.
+        """
         self._seal = seal
+        self._place = b"" if identity is None else place_of(identity)
+        self._parked = Parked(Path(settings.folder))
+        self._waiting = ""  # what is parked, for a person
         self._settings = settings
         self._clock = clock
         self._post = post
@@ -124,8 +134,11 @@ class Spool:
         # Pictures that a press overtook, for the tombstone of its purge.
         self._void: deque[Row] = deque(maxlen=QUEUE_RECORDS)
         self._unkept: set[str] = set()  # facts that were told to be in memory alone
-        self._said = JournalTrouble(key=None, detail="")
+        self._said = JournalTrouble(key=None, detail="", parked="")
         self._damage = ""  # a store was damaged in this run
+        self._unreached: list[Owed] = []  # done here, but not yet in all that is parked
+        self._beyond = ""  # why
+        self._repurge_at, self._repurge_s = math.inf, RETRY_S / 2
         self._rest: Salvage | None = None  # of a damaged store, not yet brought over
         self._retry_at = math.inf
         self._look_at = math.inf
@@ -255,6 +268,7 @@ class Spool:
         finally:
             self._opened.set()
             self._drop_rest()
+            self._parked.let_go()
             if self._store is not None:
                 self._store.close()
 
@@ -277,7 +291,7 @@ class Spool:
     def _turn(self) -> bool:
         """Do one thing; False at the end."""
         wake_at = min(self._clock.now() + IDLE_S, self._retry_at, self._look_at)
-        if self._rest is not None:
+        if self._rest is not None or self._fits_parked():
             wake_at = -math.inf
         owing_at = self._owing_at if self._owed else math.inf
         job = self._queue.take(owing_at=owing_at, wake_at=wake_at)
@@ -390,12 +404,37 @@ class Spool:
         purged = self._do(
             lambda store: store.purge(owed.command, owed.boot, dropped, until_at=owed.until_at)
         )
-        if self._open.durable:
+        if self._open.durable and self._purge_parked(owed):
             self._notes.done(owed)
         else:
             self._notes.keep()
         self._post(purged)
         self._report(force=True)
+
+    def _purge_parked(self, owed: Owed) -> bool:
+        """Whether nothing of it is left in stores of other places either; if it is, that is tried again and again."""
+        quota = self._settings.quota_bytes
+        self._unreached = [other for other in self._unreached if other != owed]
+        try:
+            self._parked.purge(owed.command, owed.boot, owed.until_at, self._open_at, quota=quota)
+        except OSError as error:
+            self._unreached.append(owed)
+            self._repurge_s = min(2 * self._repurge_s, REPURGE_MOST_S)
+            self._repurge_at = self._clock.now() + self._repurge_s
+            self._beyond = f"{self._settings.folder}: {why(error)}; pictures to be purged are still in {PARKED}"
+            self._say(FindingKey.JOURNAL_BROKEN, self._beyond)
+            return False
+        if not self._unreached:
+            self._repurge_s = RETRY_S / 2
+        return True
+
+    def _purge_parked_again(self) -> None:
+        if not self._unreached or self._clock.now() < self._repurge_at or not self._open.durable:
+            return
+        for owed in tuple(self._unreached):
+            if self._purge_parked(owed):
+                self._notes.done(owed)
+        self._say(None, "")
 
     def _idle(self) -> None:
         if self._clock.now() >= self._retry_at:
@@ -404,11 +443,21 @@ class Spool:
         if self._rest is not None:
             self._bring_more(self._rest)
             return
+        if self._fits_parked():
+            self._parked.fit(self._open_at)
+            if not self._parked.over:
+                self._tell_parked()
+            return
+        self._purge_parked_again()
         self._tidy()
         if self._clock.now() >= self._look_at:
             more = self._do(lambda store: store.look_around())
             self._look_at = self._clock.now() + LOOK_PAUSE_S if more else math.inf
         self._say_full()
+
+    def _fits_parked(self) -> bool:
+        """Whether parked stores are to be thinned now; without a disk that waits."""
+        return self._parked.over and self._open.durable
 
     def _tidy(self) -> None:
         now = self._clock.now()
@@ -480,10 +529,7 @@ class Spool:
 
     def _open_disk(self, damage: str | None) -> Store:
         """The store on disk; a damaged one is replaced. Raises `TROUBLE` if the disk cannot be written."""
-        folder = Path(self._settings.folder)
-        store = None if damage is not None else self._try_file(folder)
-        if store is None:
-            store = self._replace(folder, damage or self._damage)
+        store = self._open_ours(Path(self._settings.folder), damage)
         with self._facts_lock:
             facts = {**store.facts, **self._facts}
             if FACT in facts:
@@ -493,6 +539,61 @@ class Spool:
             self._facts = facts
         self._look_at = self._clock.now() + LOOK_AFTER_S
         return store
+
+    def _open_ours(self, folder: Path, damage: str | None) -> Store:
+        """The store of this place: one of another place makes room for it, and stays parked until the box is there again."""
+        if not self._place:
+            return self._open_any(folder, damage)
+        self._parked.go_on()
+        while True:
+            if not self._parked.bring_back(self._place) and self._parked.is_beginning():
+                # Said before there is a store: one that was only just begun is not taken for another place's.
+                say_beside(folder, self._place)
+            store = self._open_any(folder, damage)
+            told = store.facts.get(PLACE) or said_beside(folder)
+            if told in {b"", self._place}:
+                break
+            damage = None
+            self._drop_rest()
+            try:
+                self._hand_on(store)  # of two that left, the later one knows
+            finally:
+                store.close()
+            self._parked.leave(told)
+        try:
+            self._take_over(store, folder)
+        except BaseException:
+            store.close()
+            raise
+        return store
+
+    def _open_any(self, folder: Path, damage: str | None) -> Store:
+        store = None if damage is not None else self._try_file(folder)
+        return self._replace(folder, damage or self._damage) if store is None else store
+
+    def _take_over(self, store: Store, folder: Path) -> None:
+        """Make *store* the one of this place, with what the box itself has to remember; what is parked is to keep within its share."""
+        if store.facts.get(PLACE) != self._place:
+            store.inherit({PLACE: self._place}, ())
+        if said_beside(folder) != self._place:
+            say_beside(folder, self._place)
+        self._hand_on(store)
+        self._parked.plan(self._settings.quota_bytes // 2)
+        self._tell_parked()
+
+    def _hand_on(self, store: Store) -> None:
+        """What the box knew when it left its last place; after this nothing waits for a next store any more."""
+        handed = self._parked.handed_on()
+        if FACT in handed:  # each knows of boots of its own
+            times = Times.load(store.facts.get(FACT)).joined(Times.load(handed[FACT]))
+            handed[FACT] = times.dump()
+        if handed:
+            store.inherit(handed, ())
+        self._parked.settle()
+
+    def _tell_parked(self) -> None:
+        self._waiting = self._parked.waiting()
+        self._say(self._said.key, self._said.detail)
 
     def _try_file(self, folder: Path) -> Store | None:
         """The store in *folder*; None if what lies there is damaged or not ours, with the reason in `_damage`."""
@@ -506,10 +607,14 @@ class Spool:
             return None
 
     def _open_file(self, folder: Path) -> Store:
+        quota = self._settings.quota_bytes
+        return self._open_at(folder, max(quota // 2, quota - self._parked.bytes()))
+
+    def _open_at(self, folder: Path, quota: int) -> Store:
         connection = self._connector(str(folder / FILE))
         limits = Limits(
             folder=folder,
-            quota_bytes=self._settings.quota_bytes,
+            quota_bytes=quota,
             floor_bytes=self._settings.disk_floor_bytes,
         )
         try:
@@ -639,7 +744,8 @@ class Spool:
         purged: list[Purged] = []
         for owed in self._load_owed():
             purged.append(disk.purge(owed.command, owed.boot, (), until_at=owed.until_at))
-            self._notes.done(owed)
+            if self._purge_parked(owed):
+                self._notes.done(owed)
         with self._facts_lock:
             facts = dict(self._facts)
         disk.write((), facts=facts)
@@ -660,10 +766,11 @@ class Spool:
             self._say(None, "")
 
     def _say(self, key: FindingKey | None, detail: str) -> None:
-        """Post a change of trouble. Damage stays said: a card that lied is not mended by a new file."""
-        if key is None and self._damage:
-            key, detail = FindingKey.JOURNAL_BROKEN, self._damage
-        trouble = JournalTrouble(key=key, detail=detail)
+        """Post a change of trouble, or of what is parked. Damage stays said: a card that lied is not mended by a new file."""
+        kept = self._damage or (self._beyond if self._unreached else "")
+        if key is None and kept:
+            key, detail = FindingKey.JOURNAL_BROKEN, kept
+        trouble = JournalTrouble(key=key, detail=detail, parked=self._waiting)
         if trouble != self._said:
             self._said = trouble
             self._post(trouble)

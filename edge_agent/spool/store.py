@@ -527,6 +527,27 @@ class Store:
             self._drop((Rank.STATE,) if self.durable else (Rank.STATE, Rank.AUDIT), need)
         return [*self._tombstones(), *kept]
 
+    def fit(self) -> bool:
+        """Thin a little of what may be thinned, with nothing more to come, and declare it; False: within the limits, or nothing is left."""
+        need = Need.of(())
+
+        def body() -> bool:
+            left = THIN_RECORDS
+            while left > 0 and (short := self._short(need)) > 0:
+                found = self._thinning.next(list(self._held), short)
+                if found is None:
+                    break
+                shelf, seqs = found
+                left -= len(seqs) * (1 if shelf < PICTURES else THIN_RECORDS // SETTLE_PICTURES)
+                for seq in seqs:
+                    self._delete_upto(shelf, seq, seq)
+            self._insert(self._tombstones())
+            return left < THIN_RECORDS
+
+        if self._short(need) > 0:
+            self._forget_aside()
+        return self._transact(body) or self.tidy()
+
     def _tombstones(self) -> list[Row]:
         """Of all that went; they have to be the next records written."""
         return self._thinning.declare(

@@ -466,6 +466,24 @@ def test_journal_trouble_is_a_finding_that_goes_again():
     assert said == ["finding.opened", "finding.closed"]
 
 
+def test_what_waits_of_another_place_is_a_finding_beside_the_journals_trouble():
+    play = live_box()
+    parked = "51 records of kuningan/rw-03/rt-05/box-1 in /parked"
+    play.post(JournalTrouble(key=FindingKey.JOURNAL_BROKEN, detail="read-only", parked=parked))
+    play.post(JournalTrouble(key=None, detail="", parked=parked))
+    told = [r for r in play.records if r.data.get("key") == "journal_parked"]
+    assert [r.kind for r in told] == ["finding.opened"]
+    assert parked in str(told[0].data["en"])
+    play.post(JournalTrouble(key=None, detail="", parked=""))
+    assert [r.kind for r in play.records if r.data.get("key") == "journal_parked"][-1] == (
+        "finding.closed"
+    )
+    assert [r.kind for r in play.records if r.data.get("key") == "journal_broken"] == [
+        "finding.opened",
+        "finding.closed",
+    ]
+
+
 def test_an_untrusted_clock_is_a_finding_after_ten_minutes():
     play = Play.begin()
     play.post(ClockRead(wall_s=0.0, trusted=False, source="none"))

@@ -22,6 +22,8 @@ from edge_agent.core.messages import (
     ClockRead,
     Command,
     Delivered,
+    Examine,
+    Examined,
     Keep,
     KeepPicture,
     Lamp,
@@ -588,6 +590,17 @@ def test_a_report_says_what_the_box_knows_without_a_secret_and_within_bounds():
     assert [camera["id"] for camera in data["cameras"]] == ["river"]
     assert data["uplink"]["state"] == "up"
     assert "10.0.0" not in json.dumps(data)
+    assert [c.number for c in done if isinstance(c, Examine)] == [2]
+
+
+def test_what_the_doctor_says_becomes_a_record_under_the_number_of_the_command():
+    play = box()
+    obeyed(play, command(2, "report"))
+    done = play.post(Examined(number=2, told={"state": "ok", "counts": {"ok": 60}}))
+    (record,) = [c.record for c in done if isinstance(c, Keep)]
+    assert (record.kind, record.rank) == ("box.doctor", Rank.STATE)
+    data: Any = record.data
+    assert (data["number"], data["state"], data["counts"]) == (2, "ok", {"ok": 60})
 
 
 def test_sync_now_ends_the_pauses_of_what_was_refused_or_had_nobody_to_listen():

@@ -112,6 +112,7 @@ def test_each_limit_of_the_box_is_told():
         inodes_free_percent=1.0,
         read_only=True,
         card_worn_percent=90,
+        config_refused="network.toml",
     )
     assert set(judge_box(ill, LIMITS, Findings())) == BOX_KEYS
 
@@ -254,3 +255,9 @@ def test_an_answer_over_a_line_that_broke_since_is_not_counted():
     quality.up(at=100.0)
     quality.answered(1, at=101.0, delivered=True)
     assert quality.report(at=101.0)["answers"] == 0
+
+
+@pytest.mark.parametrize(("refused", "told"), [(None, False), ("", False), ("box.toml", True)])
+def test_a_card_that_was_not_taken_whole_is_told_with_its_parts(refused, told):
+    found = judge_box(replace(WELL, config_refused=refused), LIMITS, Findings())
+    assert found == ({FindingKey.CONFIG_CARD: {"detail": "box.toml"}} if told else {})

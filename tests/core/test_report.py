@@ -3,7 +3,8 @@
 import json
 from typing import Any
 
-from edge_agent.core.report import LIST_MAX, TEXT_MAX, of_box
+from edge_agent.core.messages import Examined
+from edge_agent.core.report import LIST_MAX, TEXT_MAX, of_box, of_doctor
 from tests.core.test_agent import live_box
 
 
@@ -41,3 +42,46 @@ def test_it_stays_small_whatever_the_box_has_seen_and_says_what_it_left_out():
     text = json.dumps(data)
     assert "secret" not in text
     assert len(text) < 150_000
+
+
+def test_of_the_doctor_it_says_what_is_not_well_the_faults_first_and_counts_the_rest():
+    def result(key: str, state: str) -> dict[str, Any]:
+        return {
+            "key": key,
+            "group": "hub",
+            "state": state,
+            "about": None,
+            "seen": "x" * 9999,
+            "id": "L",
+            "en": "D",
+        }
+
+    told: Any = {
+        "doctor": "1.0",
+        "state": "fault",
+        "took_s": 3.2,
+        "counts": {"ok": 1, "warning": LIST_MAX, "fault": 1},
+        "results": [
+            result("clock.trusted", "ok"),
+            *[result(f"files.{n}", "warning") for n in range(LIST_MAX)],
+            result("hub.tls", "fault"),
+            "odd",
+        ],
+        "secret": "secret",
+    }
+    data: Any = of_doctor(Examined(number=4, told=told))
+    assert (data["number"], data["state"], data["took_s"], data["why"]) == (4, "fault", 3.2, "")
+    assert data["counts"] == told["counts"]
+    assert data["results"][0] == {
+        "key": "hub.tls",
+        "state": "fault",
+        "about": None,
+        "seen": "x" * TEXT_MAX,
+    }
+    assert (len(data["results"]), data["left_out"]) == (LIST_MAX, 2)
+    assert "secret" not in json.dumps(data)
+
+
+def test_of_a_doctor_that_said_nothing_it_says_why():
+    data: Any = of_doctor(Examined(number=4, told={"results": 3, "counts": []}, why="w" * 9999))
+    assert (data["results"], data["counts"], data["why"]) == ([], {}, "w" * TEXT_MAX)

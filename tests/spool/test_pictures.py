@@ -247,7 +247,7 @@ TestAlbum = Album.TestCase
 TestAlbum.settings = hypothesis_settings(
     max_examples=60, stateful_step_count=30, deadline=None, derandomize=True
 )
-TestAlbum = pytest.mark.timeout(120)(TestAlbum)
+TestAlbum = pytest.mark.timeout(600)(TestAlbum)
 
 
 def test_files_of_another_store_are_taken_over_without_copying(

@@ -16,6 +16,8 @@ from typing import Final
 
 import pytest
 
+from tests.support.patience import patient
+
 MOSQUITTO: Final = shutil.which("mosquitto") or (
     "/usr/sbin/mosquitto" if Path("/usr/sbin/mosquitto").exists() else None
 )
@@ -35,7 +37,7 @@ def free_port() -> int:
 
 def wait_for(there: Callable[[], object], what: str, within_s: float = 30.0) -> None:
     """Wait until *there*; what does not come about in time has failed."""
-    deadline = time.monotonic() + within_s
+    deadline = time.monotonic() + patient(within_s)
     while not there():
         assert time.monotonic() < deadline, what
         time.sleep(0.02)

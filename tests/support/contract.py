@@ -247,6 +247,11 @@ def schemas() -> dict[str, Schema]:
                 more=False,
             ),
         ),
+        _schema(
+            "echo",
+            "a word of the doctor to itself; of no concern to a hub",
+            _object({"v": {"const": 1}, "mark": {"type": "string"}}, more=False),
+        ),
     ]
     return dict(made)
 
@@ -373,6 +378,7 @@ def messages() -> dict[str, Message]:
         "snapshot": plain,
         "snapshot-sealed": sealed,
         "reply": wire.reply(IDENTITY, correlation=b"42", number=1_798_761_600_123, result="done"),
+        "echo": wire.echo(IDENTITY, "6f1d2c90a4be7735"),
         "ack": Message(
             topic=wire.topic(IDENTITY, "ack"),
             payload=wire.watermark(
@@ -454,6 +460,7 @@ _MESSAGES: Final[dict[str, list[tuple[str, str | None, str | None, str, str]]]] 
     "policy": [("policy", "token", None, "application/jose", "")],
     "command": [("command", "token", None, "application/jose", "")],
     "reply": [("reply", "reply", None, wire.JSON_CONTENT, "reply")],
+    "echo": [("echo", "echo", None, wire.JSON_CONTENT, "echo")],
     **{
         f"snapshot/{lane}/{{camera}}": [
             (f"{lane}Picture", None, "snapshot-attributes", wire.PICTURE_CONTENT, ""),

@@ -24,10 +24,11 @@ from edge_agent.core.messages import (
     Settle,
     Stored,
 )
-from edge_agent.core.settings import Journal
+from edge_agent.core.settings import Identity, Journal
 from edge_agent.simulate import Disk
 from edge_agent.spool import Spool
 from tests.support.build import picture as taken
+from tests.support.patience import patient
 
 ROOM = 50_000_000
 E = TypeVar("E")
@@ -70,6 +71,7 @@ class Desk:
         disk: Disk | None = None,
         runtime: Path | None = None,
         seal: Callable[[bytes], bytes] | None = None,
+        identity: Identity | None = None,
         **settings,
     ) -> None:
         self.folder = folder
@@ -87,6 +89,7 @@ class Desk:
             runtime_folder=runtime,
             connector=self.disk.connect,
             seal=seal,
+            identity=identity,
         )
 
     def __enter__(self) -> "Desk":
@@ -114,7 +117,7 @@ class Desk:
             return next((e for e in events if isinstance(e, kind) and where(e)), None)
 
         with self._came:
-            event = self._came.wait_for(found, 15)
+            event = self._came.wait_for(found, patient(15))
             assert event, f"no {kind.__name__} came, only {self.events[since:]!r:.2000}"
             return event
 

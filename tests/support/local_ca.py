@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import datetime as dt
+import ipaddress
 import itertools
 import socket
 import ssl
@@ -50,6 +51,13 @@ def pem(*certificates: x509.Certificate) -> bytes:
 
 def named(name: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+
+
+def _host(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
 
 
 def _at(wall_s: float) -> dt.datetime:
@@ -141,8 +149,8 @@ class Authority:
             .add_extension(x509.BasicConstraints(ca=is_ca, path_length=None), critical=True)
         )
         if hosts:
-            names = [x509.DNSName(host) for host in hosts]
-            builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+            names = x509.SubjectAlternativeName([_host(host) for host in hosts])
+            builder = builder.add_extension(names, critical=False)
         if self.identified:
             builder = builder.add_extension(
                 x509.SubjectKeyIdentifier.from_public_key(key), critical=False

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 
 from edge_agent.core.messages import Event
+from tests.support.patience import patient
 
 
 class Mailbox:
@@ -25,7 +26,7 @@ class Mailbox:
     ) -> Event:
         """The last of those wanted, once there are *count* of them."""
         with self._come:
-            assert self._come.wait_for(lambda: sum(map(wanted, self.events)) >= count, timeout), (
-                self.events
-            )
+            assert self._come.wait_for(
+                lambda: sum(map(wanted, self.events)) >= count, patient(timeout)
+            ), self.events
             return [event for event in self.events if wanted(event)][-1]

@@ -27,6 +27,20 @@ ROOT = Path(__file__).parents[2]
 _IP = shutil.which("ip", path="/usr/sbin:/sbin:/usr/bin:/bin")
 
 
+# What `ip netns` makes, and a folder of ours, go again where this machine had neither.
+_PLACES = [path for path in (Path("/run/netns"), Path("/etc/netns")) if not path.exists()]
+
+
+def _tidy() -> None:
+    for path in _PLACES:
+        if not path.is_dir() or any(path.iterdir()):
+            continue  # another street's is in it
+        # Laid over itself by `ip`, which Path.is_mount cannot see.
+        subprocess.run(["umount", str(path)], capture_output=True, check=False)
+        with suppress(OSError):
+            path.rmdir()
+
+
 def _why_not() -> str:
     if _IP is None:
         return "ip is not installed (apt-get install iproute2)"
@@ -38,6 +52,7 @@ def _why_not() -> str:
     if done.returncode:
         return f"no network namespaces here: {done.stderr.decode().strip()}"
     subprocess.run([_IP, "netns", "del", f"probe{os.getpid()}"], check=False)
+    _tidy()
     return ""
 
 
@@ -103,6 +118,7 @@ class Street:
         for name in (self.box, self.router):
             subprocess.run([str(_IP), "netns", "del", name], capture_output=True, check=False)
         shutil.rmtree(self.etc, ignore_errors=True)
+        _tidy()
 
     @contextmanager
     def served(self, *, port: int | None = 8883, knows: str = "") -> Iterator[None]:

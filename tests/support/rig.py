@@ -21,6 +21,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+from tests.support.patience import patient
+
 T = TypeVar("T")
 
 
@@ -28,6 +30,7 @@ def await_that(
     what: str, look: Callable[[], T | None], *, within_s: float, every_s: float = 0.1
 ) -> T:
     """What *look* gives as soon as that is anything (not None, False or empty); AssertionError with *what* if never."""
+    within_s = patient(within_s)
     deadline = time.monotonic() + within_s
     while True:
         found = look()
@@ -87,7 +90,7 @@ class Process:
         """In good order; the exit code."""
         self.child.terminate()
         try:
-            return self.child.wait(within_s)
+            return self.child.wait(patient(within_s))
         finally:
             self.kill()
 

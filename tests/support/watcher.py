@@ -7,6 +7,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from edge_agent.core.messages import CameraLost, CameraOpened, PictureTaken
+from tests.support.patience import patient
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,6 +32,7 @@ class Watcher:
     def wait(self, done: Callable[[], bool], within_s: float) -> float:
         """Until *done*; how long that took. Fails with what came instead."""
         began_at = self._clock.now()
+        within_s = patient(within_s)
         with self._news:
             while not done():
                 left_s = began_at + within_s - self._clock.now()

@@ -328,7 +328,7 @@ class Drift:
 GONE = {"pan": 0.5, "tilt": 0.7, "zoom": 0.6, "fade": 0.85}
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("kind", sorted(GONE))
 @settings(max_examples=2)  # each is an hour of a camera, and seconds of ours
 @given(

@@ -1,0 +1,133 @@
+"""Has the doctor examine this box when the hub asks for it: `edge-agent doctor --json`, in a process of its own.
+
+Promises: the agent loads nothing for it and waits for nothing; one examination at a time, what is asked meanwhile is one more; every
+question is answered, by what the doctor said or by why it said nothing; no doctor outlives the agent.
+Threads: one of its own. Not its job: what is asked of the box (doctor/), what of it goes to the hub (core/report.py).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from edge_agent.core.messages import Died, Event, Examine, Examined, Json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+_DOCTOR: Final = (sys.executable, "-m", "edge_agent", "doctor", "--json", "--config")
+# It takes five seconds at most; on the slowest board, with all cores busy, loading alone can take ten times that.
+_WITHIN_S: Final = 120.0
+_NICE: Final = 10  # below the cameras
+_LEAVE_S: Final = 5.0
+_OURS: Final = frozenset({"NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "JOURNAL_STREAM"})
+
+
+class Examiner:
+    """Entering starts its thread; leaving ends an examination. `examine` may be called from any thread and never blocks."""
+
+    def __init__(
+        self,
+        config_file: Path | None,
+        *,
+        post: Callable[[Event], None],
+        doctor: Sequence[str] = _DOCTOR,
+        within_s: float = _WITHIN_S,
+    ) -> None:
+        """*config_file*: the agent's own; None: it runs on none, and there is nothing that a doctor could read.
+
+        *doctor*: the program and its words, to which the file is added.
+        """
+        self._config_file = config_file
+        self._post = post
+        self._doctor = tuple(doctor)
+        self._within_s = within_s
+        self._asked: queue.SimpleQueue[Examine | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._leaving = False
+        self._thread = threading.Thread(target=self._run, name="examiner", daemon=True)
+
+    def __enter__(self) -> Examiner:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._asked.put(None)
+        with self._lock:
+            self._leaving = True
+            if self._process is not None:
+                self._process.kill()
+        self._thread.join(timeout=_LEAVE_S)
+
+    def examine(self, command: Examine) -> None:
+        """Examine as soon as the examination before is over; answered by `Examined`, once for the newest of those who wait."""
+        self._asked.put(command)
+
+    def _run(self) -> None:
+        try:
+            while (command := self._asked.get()) is not None:
+                while not self._asked.empty():
+                    later = self._asked.get()
+                    if later is None:
+                        return
+                    command = later
+                told, why = self._ask()
+                self._post(Examined(number=command.number, told=told, why=why))
+        except Exception as error:  # noqa: BLE001 - the top of a thread: nothing may end it in silence
+            self._post(Died(part="examiner", detail=f"{type(error).__name__}: {error}"))
+
+    def _ask(self) -> tuple[Mapping[str, Json], str]:
+        """What the doctor said, and why it said nothing."""
+        if self._config_file is None:
+            return {}, "this agent runs on no configuration file"
+        try:
+            process = self._begin([*self._doctor, str(self._config_file)])
+        except OSError as error:  # no memory, no process left, the program gone beneath us
+            return {}, f"the doctor cannot be started: {error.strerror or error}"
+        if process is None:
+            return {}, "the agent is ending"
+        try:
+            out, err = process.communicate(timeout=self._within_s)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            return {}, f"the doctor did not end within {self._within_s:g} s"
+        finally:
+            with self._lock:
+                self._process = None
+        with contextlib.suppress(ValueError, RecursionError):
+            told = json.loads(out)
+            if isinstance(told, dict):
+                return told, ""
+        return {}, f"the doctor ended with {process.returncode}: {_last_line(err)}"
+
+    def _begin(self, words: list[str]) -> subprocess.Popen[bytes] | None:
+        with self._lock:
+            if self._leaving:
+                return None
+            # What it says goes through pipes alone: not into the agent's log, nor to its service manager.
+            environment = {name: value for name, value in os.environ.items() if name not in _OURS}
+            self._process = subprocess.Popen(
+                words,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=environment,
+            )
+            with contextlib.suppress(OSError):
+                os.setpriority(os.PRIO_PROCESS, self._process.pid, _NICE)
+            return self._process
+
+
+def _last_line(err: bytes) -> str:
+    lines = err.decode("utf-8", "replace").split("\n")
+    return next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
