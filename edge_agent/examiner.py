@@ -1,7 +1,7 @@
 """Has the doctor examine this box when the hub asks for it: `edge-agent doctor --json`, in a process of its own.
 
-Promises: the agent loads nothing for it and waits for nothing; one examination at a time, what is asked meanwhile is one more; every
-question is answered, by what the doctor said or by why it said nothing; no doctor outlives the agent.
+Promises: the agent loads nothing for it and waits for nothing; one examination at a time, what is asked meanwhile is one more; the
+newest question is answered, by what the doctor said or by why it said nothing; no doctor outlives the agent.
 Threads: one of its own. Not its job: what is asked of the box (doctor/), what of it goes to the hub (core/report.py).
 """
 
@@ -99,7 +99,9 @@ class Examiner:
             out, err = process.communicate(timeout=self._within_s)
         except subprocess.TimeoutExpired:
             process.kill()
-            process.communicate()
+            # One that hangs in a card that died cannot even be killed: it is left behind.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.communicate(timeout=_LEAVE_S)
             return {}, f"the doctor did not end within {self._within_s:g} s"
         finally:
             with self._lock:
@@ -125,9 +127,14 @@ class Examiner:
             )
             with contextlib.suppress(OSError):
                 os.setpriority(os.PRIO_PROCESS, self._process.pid, _NICE)
+            # It loads a decoder. If memory runs out for that, it goes, and nobody else.
+            with contextlib.suppress(OSError):
+                Path(f"/proc/{self._process.pid}/oom_score_adj").write_text("900", encoding="ascii")
             return self._process
 
 
 def _last_line(err: bytes) -> str:
     lines = err.decode("utf-8", "replace").split("\n")
-    return next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
+    last = next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
+    # What an exception says may repeat what a camera or a file said, a secret too; its name does not.
+    return last.partition(":")[0] if b"Traceback (most recent call last)" in err else last

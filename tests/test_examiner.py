@@ -59,6 +59,7 @@ def _list(value: object) -> list[object]:
     ("program", "why"),
     [
         ("import sys; sys.exit('you may not read it')", "ended with 1: you may not read it"),
+        ("raise ValueError('of a camera: hunter2')", "ended with 1: ValueError"),
         ("print('[1, 2]')", "ended with 0: it said nothing"),
         ("print('{\"state\":')", "ended with 0: it said nothing"),
         ("print('[' * 100_000)", "ended with 0"),
@@ -75,6 +76,7 @@ def test_a_doctor_that_says_nothing_sensible_is_told_of(
         said = answer(mail)
     assert said.told == {}
     assert why in said.why
+    assert "hunter2" not in said.why
 
 
 def test_a_doctor_that_hangs_is_ended_and_the_next_one_asked(tmp_path: Path) -> None:

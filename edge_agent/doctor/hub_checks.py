@@ -137,10 +137,14 @@ def _go(
             root=patient.root,
             patience=_PATIENCE,
         )
-        for step in ladder.each(far=True):
+        # While the city has suspended this box nothing of it goes there, not even a question.
+        quiet = _suspended(patient)
+        for step in ladder.each(far=not quiet):
             holds = step.holds is not False
             say(_of_step(step))
-        if holds:
+        if holds and quiet:
+            say(well("hub.mqtt", "suspended by the city: not asked"))
+        elif holds:
             for result in _round(patient, settings, pairs, end):
                 say(result)
     except Exception as error:  # noqa: BLE001 - the top of a thread: it may break, and must not be waited for
@@ -327,6 +331,12 @@ def _agents_link(patient: Patient) -> str:
     status = patient.agent.status
     uplink = status.get("uplink") if isinstance(status, Mapping) else None
     return str(uplink.get("state")) if isinstance(uplink, Mapping) else ""
+
+
+def _suspended(patient: Patient) -> bool:
+    """Whether the running agent has the city's word to be quiet."""
+    status = patient.agent.status
+    return isinstance(status, Mapping) and bool(status.get("suspended"))
 
 
 def _link(patient: Patient) -> list[Result]:

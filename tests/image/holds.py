@@ -16,6 +16,7 @@ HERE = Path("/dev/edge-test")
 JOURNAL = Path("/var/lib/edge-agent/journal/journal.db")
 
 agent = int(subprocess.check_output(["systemctl", "show", "edge-agent", "-P", "MainPID"]))
+assert agent, "the agent does not run"
 os.kill(agent, signal.SIGSTOP)
 try:
     for end in ("", "-wal"):

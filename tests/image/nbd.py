@@ -33,10 +33,11 @@ class Card:
         self.address = address
         self._file = os.open(path, os.O_RDWR)
         self._bytes = os.fstat(self._file).st_size
-        self._lock = threading.Lock()
+        self._lock = threading.Condition()
         self._before: dict[int, bytes] = {}  # unflushed sectors, as they were
         self._dead = False
         self._lines: list[socket.socket] = []
+        self._served: list[threading.Thread] = []
         self._server = socket.socket(socket.AF_UNIX)
         self._server.bind(str(address))
         self._server.listen()
@@ -50,13 +51,19 @@ class Card:
         self._server.shutdown(socket.SHUT_RDWR)
         self._server.close()
         self._hang_up()
-        self._thread.join(10)
+        # A write that is still under way must not meet the next card's file under this number.
+        for thread in (self._thread, *self._served):
+            thread.join(10)
         self.address.unlink(missing_ok=True)
         os.close(self._file)
 
-    def cut(self, chance: random.Random) -> tuple[int, int]:
-        """The power goes: from now on nothing is taken. How many sectors were unflushed, and how many of them are lost."""
+    def cut(self, chance: random.Random, *, while_writing_s: float = 0.0) -> tuple[int, int]:
+        """The power goes: from now on nothing is taken. How many sectors were unflushed, and how many of them are lost.
+
+        *while_writing_s*: for so long it waits for the worst moment, with something written that is not flushed yet.
+        """
         with self._lock:
+            self._lock.wait_for(lambda: self._before, while_writing_s)
             self._dead = True
             unsure, self._before = self._before, {}
         self._hang_up()
@@ -78,7 +85,8 @@ class Card:
             while True:
                 line, _ = self._server.accept()
                 self._lines.append(line)
-                threading.Thread(target=self._serve, args=(line,), daemon=True).start()
+                self._served.append(threading.Thread(target=self._serve, args=(line,), daemon=True))
+                self._served[-1].start()
 
     def _serve(self, line: socket.socket) -> None:
         # A machine that ends in the middle of a word is what this is for.
@@ -140,6 +148,7 @@ class Card:
                     at = (sector - first) * _SECTOR
                     self._before.setdefault(sector, was[at : at + _SECTOR])
             os.pwrite(self._file, data, start)
+            self._lock.notify_all()
             if through:
                 for sector in range(first, last + 1):
                     self._before.pop(sector, None)

@@ -106,9 +106,9 @@ class Running:
 
     def last_seq(self) -> int:
         """The last number that the journal has given."""
-        journal = self.status()["journal"]
-        assert isinstance(journal, dict)
-        return int(journal["last_seq"])
+        uplink = self.status()["uplink"]
+        assert isinstance(uplink, dict)
+        return int(uplink["last_seq"])
 
     def gate(self) -> str:
         """The camera's gate."""
@@ -123,9 +123,10 @@ class Running:
             "modprobe vivid n_devs=1 node_types=0x101 num_inputs=1 input_types=2 num_outputs=1 output_types=0"
             " vid_cap_nr=0 vid_out_nr=1 ccs_cap_mode=0 ccs_out_mode=0 && udevadm settle"
         )
+        # Two of one sunny minute: to the third the light jumps, and the gate closes for that, as it should.
         self.machine.run(
             f"cd {SITE}/edge_agent/demo_pictures && mkdir -p /dev/edge-test/street /dev/edge-test/home"
-            " && cp lta-3702/day-0[123].jpg /dev/edge-test/street && cp room/* /dev/edge-test/home"
+            " && cp lta-3702/day-0[12].jpg /dev/edge-test/street && cp room/* /dev/edge-test/home"
         )
         self.lens("street")
         self.machine.run(
@@ -158,6 +159,8 @@ class Running:
     def off_the_net(self, city: City) -> None:
         """The cable is out, and the agent knows: what is the box's own trouble it tries again within seconds (core/retry.py)."""
         self.machine.plug(network=False)
+        # At once, where the kernel lets a line be ended from aside; else with the next keep-alive.
+        self.machine.run(f"ss -K -tn dport = :{city.port}", good=False)
         self.machine.until(f"! ss -Htn state established | grep -q :{city.port}", 200)
 
 
@@ -293,9 +296,11 @@ class Street:
         box.machine.plug(network=True)
         self.city.until(self.city.connected, "the box is at the hub", within_s)
 
-    def cut(self, box: Running, chance: random.Random) -> tuple[int, int]:
-        """The power goes."""
-        unsure, lost = box.disk.cut(chance)
+    def cut(
+        self, box: Running, chance: random.Random, *, while_writing_s: float = 0.0
+    ) -> tuple[int, int]:
+        """The power goes; *while_writing_s*: as soon as something is being written, but so much later at the most."""
+        unsure, lost = box.disk.cut(chance, while_writing_s=while_writing_s)
         box.machine.end()
         return unsure, lost
 

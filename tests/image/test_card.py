@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from random import Random
 
@@ -52,6 +53,19 @@ def test_what_was_flushed_stays_and_of_the_rest_each_sector_stays_or_goes(tmp_pa
     assert set(sectors[100:150]) == {flushed, unsure}
     assert set(sectors[300:500]) == {old, unsure}
     assert sectors[300:500].count(old) + sectors[100:150].count(flushed) == told[1]
+
+
+def test_a_cut_in_the_midst_of_a_write_waits_for_one(tmp_path: Path):
+    (tmp_path / "card").write_bytes(bytes(SECTOR * 8))
+    with Card(tmp_path / "card", tmp_path / "nbd") as card:
+        assert card.cut(Random(1), while_writing_s=0.01) == (0, 0)
+    with Card(tmp_path / "card", tmp_path / "nbd") as card, ThreadPoolExecutor(1) as later:
+        told = later.submit(card.cut, Random(1), while_writing_s=60.0)
+        client = Client(card.address)
+        head = struct.pack(">IHHQQI", 0x25609513, 0, WRITE, 7, 2 * SECTOR, 3 * SECTOR)
+        client._line.sendall(head + b"x" * SECTOR * 3)  # the answer may come, or not
+        assert told.result()[0] == 3
+        client.close()
 
 
 def test_a_dead_card_takes_nothing_more(tmp_path: Path):

@@ -32,6 +32,7 @@ from tests.image.street import (
 from tests.image.vm import Ended
 
 SEQ = rb'"last_seq": (\d+)'
+WRITING_S = 15.0
 # Written where nothing is to stay.
 MARKS = "/etc/mark /opt/edge-agent/mark /var/lib/mark /srv/mark"
 # What is special about the start after which cut.
@@ -164,7 +165,7 @@ def chain(
         toml = here.on_card(box.card, "box.toml")
         box.machine.run(f"touch {MARKS}")
         accepted, pressed = work(box, chance, chance.uniform(6, 15))
-        unsure, lost = here.cut(box, chance)
+        unsure, lost = here.cut(box, chance, while_writing_s=WRITING_S)
         card = here.kept(box.card)
     for number in range(CUTS):
         if number == WITH_A_BROKEN_FILE:
@@ -227,7 +228,9 @@ def chain(
             accepted, pressed = work(
                 box, chance, chance.uniform(3, 12), hold=number + 1 == WITH_A_BROKEN_FILE
             )
-            unsure, lost = here.cut(box, chance)
+            # A card is at rest nearly all the time; every third cut comes then, the others in the midst of a write.
+            rests = number % 3 == 1
+            unsure, lost = here.cut(box, chance, while_writing_s=0.0 if rests else WRITING_S)
     return Chain(tuple(cuts), told)
 
 

@@ -150,7 +150,17 @@ class Machine:
         errors = self._open.enter_context((folder / "qemu.err").open("w"))
         self.process = subprocess.Popen(
             [
-                *("nice", "-n", "2", "qemu-system-aarch64", *self.board, *BY_SOFTWARE),
+                *(
+                    "setpriv",
+                    "--pdeathsig",
+                    "KILL",
+                    "nice",
+                    "-n",
+                    "2",
+                    "qemu-system-aarch64",
+                    *self.board,
+                    *BY_SOFTWARE,
+                ),
                 *("-display", "none", "-no-reboot", "-nodefaults", *self.devices(kit, card)),
                 *("-kernel", str(kit.folder / "vmlinuz")),
                 *("-initrd", str(kit.folder / "initrd.img")),
