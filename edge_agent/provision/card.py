@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from edge_agent import whole
 from edge_agent.core.card import Fault
 from edge_agent.core.words import Sentence
 
@@ -155,7 +156,7 @@ class Card:
             with contextlib.suppress(OSError):
                 beside.unlink(missing_ok=True)
             raise
-        _sync(self._folder)
+        whole.sync_folder(self._folder)
 
 
 class _Reading:
@@ -252,14 +253,6 @@ def _listed(folder: Path) -> dict[str, str]:
     except OSError:
         return {}
     return {name.lower(): name for name in names[:_LISTED_MAX]}
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _is_locked(folder: Path) -> bool:
