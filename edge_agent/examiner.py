@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import queue
 import subprocess
 import sys
 import threading
@@ -18,7 +17,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from edge_agent.core.messages import Died, Event, Examine, Examined, Json
+from edge_agent.core.messages import Event, Examine, Examined, Json
+from edge_agent.part import Errands
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -50,40 +50,29 @@ class Examiner:
         self._post = post
         self._doctor = tuple(doctor)
         self._within_s = within_s
-        self._asked: queue.SimpleQueue[Examine | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._leaving = False
-        self._thread = threading.Thread(target=self._run, name="examiner", daemon=True)
+        self._errands = Errands("examiner", self._examine, join=_newest, post=post)
 
     def __enter__(self) -> Examiner:
-        self._thread.start()
+        self._errands.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._asked.put(None)
         with self._lock:
             self._leaving = True
             if self._process is not None:
                 self._process.kill()
-        self._thread.join(timeout=_LEAVE_S)
+        self._errands.leave()
 
     def examine(self, command: Examine) -> None:
         """Examine as soon as the examination before is over; answered by `Examined`, once for the newest of those who wait."""
-        self._asked.put(command)
+        self._errands.ask(command)
 
-    def _run(self) -> None:
-        try:
-            while (command := self._asked.get()) is not None:
-                while not self._asked.empty():
-                    later = self._asked.get()
-                    if later is None:
-                        return
-                    command = later
-                told, why = self._ask()
-                self._post(Examined(number=command.number, told=told, why=why))
-        except Exception as error:  # noqa: BLE001 - the top of a thread: nothing may end it in silence
-            self._post(Died(part="examiner", detail=f"{type(error).__name__}: {error}"))
+    def _examine(self, command: Examine) -> None:
+        told, why = self._ask()
+        self._post(Examined(number=command.number, told=told, why=why))
 
     def _ask(self) -> tuple[Mapping[str, Json], str]:
         """What the doctor said, and why it said nothing."""
@@ -131,6 +120,10 @@ class Examiner:
             with contextlib.suppress(OSError):
                 Path(f"/proc/{self._process.pid}/oom_score_adj").write_text("900", encoding="ascii")
             return self._process
+
+
+def _newest(_: Examine, later: Examine) -> Examine:
+    return later
 
 
 def _last_line(err: bytes) -> str:

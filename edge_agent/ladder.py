@@ -22,8 +22,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from edge_agent.core.messages import Climb, Died, Event, Fault, LadderClimbed, Rung, Step
+from edge_agent.core.messages import Climb, Event, Fault, LadderClimbed, Rung, Step
 from edge_agent.core.settings import is_loopback
+from edge_agent.part import Errands
 from edge_agent.tls import Context, Pair, client_context
 
 if TYPE_CHECKING:
@@ -52,6 +53,10 @@ _WRONG_DATE: Final = frozenset({9, 10})  # X509_V_ERR_CERT_NOT_YET_VALID, _HAS_E
 _WRONG_NAME: Final = frozenset({62, 64})  # X509_V_ERR_HOSTNAME_MISMATCH, _IP_ADDRESS_MISMATCH
 
 _Address = tuple[int, tuple[object, ...]]  # family, and what connect() takes
+
+
+def _both(earlier: Climb, later: Climb) -> Climb:
+    return Climb(far=earlier.far or later.far)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,38 +94,26 @@ class Ladder:
         self._passed_s = passed_s
         self._root = root
         self._patience = patience
-        self._asked: queue.SimpleQueue[Climb | None] = queue.SimpleQueue()
         self._looking_up: threading.Thread | None = None
-        self._thread = threading.Thread(target=self._run, name="ladder", daemon=True)
+        self._errands = Errands("ladder", self._climb, join=_both, post=post)
 
     def __enter__(self) -> Ladder:
-        self._thread.start()
+        self._errands.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._asked.put(None)
-        if self._thread.ident is not None:
-            self._thread.join(timeout=5)
+        self._errands.leave()
 
     def climb(self, command: Climb) -> None:
         """Look as soon as the look before is over; answered by `LadderClimbed`. What is asked meanwhile is one look."""
-        self._asked.put(command)
+        self._errands.ask(command)
 
-    def _run(self) -> None:
-        try:
-            while (command := self._asked.get()) is not None:
-                while not self._asked.empty():
-                    later = self._asked.get()
-                    if later is None:
-                        return
-                    command = Climb(far=command.far or later.far)
-                steps: list[Step] = []
-                # A machine that lets us not even ask, or answers in words of its own: unknown, and no reason to fall.
-                with contextlib.suppress(OSError, ValueError):
-                    steps = self.steps(command)
-                self._post(LadderClimbed(steps=tuple(steps), far=command.far))
-        except Exception as error:  # noqa: BLE001 - the top of a thread: nothing may end it in silence
-            self._post(Died(part="ladder", detail=f"{type(error).__name__}: {error}"))
+    def _climb(self, command: Climb) -> None:
+        steps: list[Step] = []
+        # A machine that lets us not even ask, or answers in words of its own: unknown, and no reason to fall.
+        with contextlib.suppress(OSError, ValueError):
+            steps = self.steps(command)
+        self._post(LadderClimbed(steps=tuple(steps), far=command.far))
 
     def steps(self, command: Climb) -> list[Step]:
         """Try the rungs from the lowest up, as far as they hold. Blocks for about a minute at most."""

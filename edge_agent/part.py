@@ -1,4 +1,4 @@
-"""The thread of one part of the agent: started and left in order, and its end never goes unsaid.
+"""The thread of one part of the agent: started and left in order, and its end never goes unsaid. And one that is asked for things.
 
 Promises: whatever ends the work before it is left is posted as `Died`, which ends the agent and has it started again, closed;
 leaving cuts a wait short and takes 5 s at the most.
@@ -7,8 +7,9 @@ Not its job: what a part does with its time, and what must be put back when it e
 
 from __future__ import annotations
 
+import queue
 import threading
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from edge_agent.core.messages import Died, Event
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _LEAVE_S: Final = 5.0
+_Asked = TypeVar("_Asked")
 
 
 class Part:
@@ -54,3 +56,45 @@ class Part:
             self._work()
         except Exception as error:  # noqa: BLE001 - the top of a thread: nothing may end it in silence
             self._post(Died(part=self._name, detail=f"{type(error).__name__}: {error}"))
+
+
+class Errands(Generic[_Asked]):
+    """Does one thing at a time for whoever asks, in a thread called *name*; what is asked for meanwhile becomes one more.
+
+    *join* makes one of two that wait, the earlier and the later.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        do: Callable[[_Asked], None],
+        *,
+        join: Callable[[_Asked, _Asked], _Asked],
+        post: Callable[[Event], None],
+    ) -> None:
+        self._do = do
+        self._join = join
+        self._asked: queue.SimpleQueue[_Asked | None] = queue.SimpleQueue()
+        self._part = Part(name, self._work, post=post)
+
+    def start(self) -> None:
+        """Begin; once. What was asked for before is done now."""
+        self._part.start()
+
+    def ask(self, errand: _Asked) -> None:
+        """Have it done as soon as the one before is over. Any thread; never blocks."""
+        self._asked.put(errand)
+
+    def leave(self) -> None:
+        """Begin nothing more, and wait for what is under way, as `Part.leave` does."""
+        self._asked.put(None)
+        self._part.leave()
+
+    def _work(self) -> None:
+        while (errand := self._asked.get()) is not None:
+            while not self._asked.empty():
+                later = self._asked.get()
+                if later is None:
+                    return
+                errand = self._join(errand, later)
+            self._do(errand)
