@@ -20,24 +20,11 @@ from edge_agent.core.cable import Baseline
 from edge_agent.core.messages import BaselineRead, Died, Event
 from edge_agent.core.settings import DigitalLoop, Electrics, MeasuredLoop, Run
 from edge_agent.inbox import Inbox
+from tests.support import build
 
 LOOP = MeasuredLoop(channel=0)
 RUN = Run(camera="gate", cable="cat5e-outdoor", length_m=50.0, loop=LOOP)
-BASELINE = Baseline(
-    camera="gate",
-    cable="cat5e-outdoor",
-    length_m=50.0,
-    r_zero_ohm=9.4,
-    r_plug_ohm=109.4,
-    r_base_ohm=118.8,
-    rref_ohm=150.0,
-    bits=12,
-    eol_ohm=100.0,
-    tamper_ohm=100.0,
-    wall_s=1.7e9,
-    trusted=False,
-    owner="Pak Harjo, kabel Ω",
-)
+BASELINE = replace(build.BASELINE, owner="Pak Harjo, kabel Ω")
 BOARD = Electrics()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,6 @@ from edge_agent.config import (
     read_secret,
     secret_path,
 )
-from edge_agent.core.cable import Baseline
 from edge_agent.core.settings import (
     CameraKind,
     DigitalLoop,
@@ -34,6 +34,7 @@ from edge_agent.core.settings import (
     Settlement,
     SwitchKind,
 )
+from tests.support import build
 
 EXAMPLE = Path(__file__).parents[1] / "docs" / "box.example.toml"
 SECRET = "hunter2-rahasia"
@@ -876,21 +877,7 @@ def test_a_loop_without_a_baseline_is_a_note_and_no_fault(tmp_path, capsys):
     assert "note:    the loop of gate was never commissioned" in capsys.readouterr().out
     baselines.save(
         tmp_path / "runs",
-        Baseline(
-            camera="gate",
-            cable="cat5e-outdoor",
-            length_m=50.0,
-            r_zero_ohm=9.4,
-            r_plug_ohm=109.4,
-            r_base_ohm=118.8,
-            rref_ohm=150.0,
-            bits=12,
-            eol_ohm=100.0,
-            tamper_ohm=100.0,
-            wall_s=0.0,
-            trusted=False,
-            owner="HS",
-        ),
+        replace(build.BASELINE, wall_s=0.0, owner="HS"),
     )
     assert main_check([path]) == 0
     assert "note:" not in capsys.readouterr().out

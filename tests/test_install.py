@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import sandboxed
 from tests.support.local_ca import Authority
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -212,12 +213,9 @@ systemctl start apt-daily.timer apt-daily-upgrade.timer
 echo "night=$(systemctl show -P TimersCalendar apt-daily.timer apt-daily-upgrade.timer | grep -c ' UTC')"
 """
 
-# The doctor as the agent has it run for the hub (edge_agent/examiner.py), and as a technician does.
-DOCTOR = """
-sed 's#^ExecStart=.*#ExecStart=-/opt/edge-agent/bin/python -m edge_agent doctor --json --config /etc/edge-agent/box.toml#
-  s/^Type=.*/Type=oneshot/; /^Restart/d; /^WatchdogSec/d; /^NotifyAccess/d' systemd/edge-agent.service >/run/systemd/system/doctor.service
-systemctl daemon-reload && systemctl start doctor
-echo "inside=$(journalctl -u doctor -o cat --no-pager | grep '^{' | tail -1)"
+# As the agent has it run, and as a technician does.
+DOCTOR = f"""
+echo "inside=$({sandboxed.DOCTOR})"
 echo "outside=$(edge-agent doctor --json)"
 rm /run/systemd/system/doctor.service && systemctl daemon-reload
 """

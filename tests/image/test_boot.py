@@ -18,15 +18,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from tests.image.conftest import InService, pictures
 from tests.image.hub import City
 from tests.image.street import LIVE, LOOP_CLOSED, LOOP_OPEN, PRESSED, READY, Running, Street
+from tests.support import sandboxed
 
-# As the agent has it run when the hub asks (edge_agent/examiner.py): in the unit's own sandbox.
-DOCTOR = (
-    "sed 's#^ExecStart=.*#ExecStart=-/opt/edge-agent/bin/edge-agent doctor --json --config /etc/edge-agent/box.toml#;"
-    " s/^Type=.*/Type=oneshot/; /^Restart/d; /^WatchdogSec/d; /^NotifyAccess/d'"
-    " $(systemctl show -P FragmentPath edge-agent) >/run/systemd/system/doctor.service"
-    " && systemctl daemon-reload && systemctl start doctor"
-    " && journalctl -u doctor -o cat --no-pager | grep '^{' | tail -n 1"
-)
 # docs/boot-test.md says the same, for people.
 LISTENS = {"udp 68"}
 
@@ -93,7 +86,7 @@ def at_rest(box_street: Street, in_service: InService) -> Mapping[str, str]:
             "listens": box.machine.run("ss -H -ltnu"),
             "ssh": box.machine.run("systemctl is-active ssh", good=False),
             "rules": box.machine.run("nft list chain inet edge input"),
-            "doctor": box.machine.run(DOCTOR, 240),
+            "doctor": box.machine.run(sandboxed.DOCTOR, 240),
             **knocked(box),
         }
 

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from edge_agent.core.cable import Baseline
 from edge_agent.core.messages import CameraOpened, PictureTaken, SceneReading
 
 STREET = SceneReading(
@@ -24,6 +25,21 @@ STREET = SceneReading(
     same_bits=1,
 )
 LIVING_ROOM = replace(STREET, score=0.15, z=0.9, tiles=2, cells=1, ncc=0.01, change=1.0)
+BASELINE = Baseline(
+    camera="gate",
+    cable="cat5e-outdoor",
+    length_m=50.0,
+    r_zero_ohm=9.4,
+    r_plug_ohm=109.4,
+    r_base_ohm=118.8,
+    rref_ohm=150.0,
+    bits=12,
+    eol_ohm=100.0,
+    tamper_ohm=100.0,
+    wall_s=1.7e9,
+    trusted=False,
+    owner="Pak Harjo",
+)
 
 
 def picture(

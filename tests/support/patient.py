@@ -13,11 +13,11 @@ from typing import Any
 from edge_agent import baselines
 from edge_agent.clock import SystemClock
 from edge_agent.config import ConfigError, load
-from edge_agent.core.cable import Baseline
 from edge_agent.core.settings import Settings
 from edge_agent.doctor.check import Agent, Patient, Result, State
 from edge_agent.doctor.run import load as load_checks
 from edge_agent.simulate import Street
+from tests.support import build
 
 SERVICE_UID = 4242
 PASSWORD = "rahasia-Gang-Mawar-88"
@@ -133,7 +133,7 @@ class SoundBox:
             path.mkdir(parents=True)
             path.chmod(0o770)
         # Not the test's own file mask.
-        baselines.save(self.config.parent / "state/runs", BASELINE)
+        baselines.save(self.config.parent / "state/runs", build.BASELINE)
         self.street = Street(*self._wired(), bit_by_bit=False)
         self.factory: Any = self.street.factory
         self.why_no_factory = ""
@@ -257,19 +257,3 @@ class SoundBox:
 
 # Those that look at the box itself.
 _MODULES = ("versions", "service", "board", "header", "switch", "loops", "files")
-
-BASELINE = Baseline(
-    camera="gate",
-    cable="cat5e-outdoor",
-    length_m=50.0,
-    r_zero_ohm=9.4,
-    r_plug_ohm=109.4,
-    r_base_ohm=118.8,
-    rref_ohm=150.0,
-    bits=12,
-    eol_ohm=100.0,
-    tamper_ohm=100.0,
-    wall_s=1.7e9,
-    trusted=False,
-    owner="Pak Harjo",
-)
