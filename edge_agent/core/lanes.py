@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     from edge_agent.core.pace import Pace
     from edge_agent.core.settings import Identity
 
-BATCH_RECORDS: Final = 200
+BATCH_RECORDS: Final = 400
 # Of one fetch: a few messages, as each answer costs the agent a round, however much is in it.
-PAGE_RECORDS: Final = 1_000
-PAGE_BYTES: Final = 500_000
+PAGE_RECORDS: Final = 1_600
+PAGE_BYTES: Final = 750_000
 PICTURES_AT_ONCE: Final = 4
 PICTURES_BYTES: Final = 500_000
 MAX_PARKED: Final = 5_000

@@ -1672,7 +1672,7 @@ def test_a_silent_hub_is_a_finding_and_is_probed_ever_more_rarely() -> None:
             street.sent.clear()
             assert [t.key for t in street.uplink.findings()] == [FindingKey.HUB_SILENT]
     assert 4 <= len(probes) <= 6
-    assert set(probes) == {lanes_of.BATCH_RECORDS}
+    assert set(probes) == {ledger.PROBE_RECORDS}
     street.tell(Watermark(epoch="another", upto=7))
     assert "ignored: of epoch another" in next(iter(street.uplink.findings())).detail
     street.acknowledge()
