@@ -23,6 +23,8 @@ from edge_agent.spool.schema import APPLICATION
 
 # A checkpoint under the reader comes once in some hundred pictures; a whole trail is read in a second or a few.
 _TRIES: Final = 5
+# A picture's file that is given to another just while it is looked at can look wrong twice in a row on a busy box, by the same name.
+_LOOKS: Final = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,14 +80,16 @@ def check_beside(folder: str, scratch: str | None = None) -> tuple[str, ...]:
     """Every fault of the journal in *folder*, as `check` finds them, while an agent may use it. `UnreadableError` if it cannot be read.
 
     SQLite would recover and change what is not its own, so it is given a copy of the records, of one moment; pictures are read
-    where they lie. They change meanwhile: so what was found is looked for once more in a second copy, and told if it is there still.
+    where they lie. They change meanwhile: so what was found is looked for in further copies, and told if it is there each time.
     *scratch*: where the copies are put, usually the system's own place; it needs room for the records, not for the pictures.
     """
     found = _check_copy(Path(folder), scratch)
-    if not found:
-        return ()
-    again = frozenset(_check_copy(Path(folder), scratch))
-    return tuple(fault for fault in found if fault in again)
+    for _ in range(_LOOKS - 1):
+        if not found:
+            break
+        again = frozenset(_check_copy(Path(folder), scratch))
+        found = tuple(fault for fault in found if fault in again)
+    return found
 
 
 def _check_copy(folder: Path, scratch: str | None) -> tuple[str, ...]:
