@@ -309,14 +309,18 @@ def events(identity: Identity, records: Iterable[Stored]) -> list[str]:
     # Written out around what is different in each, not dumped: a backlog is a million of them.
     source = prefix(identity)
     written = []
-    for one in records:
-        id_, made, place, clock, rest = _around(
-            (source, one.epoch, one.kind, one.boot, one.camera, one.rank, one.trusted)
-        )
-        data = one.data.decode() if one.whole else _as_json(one.data)
-        seq = one.seq
+    last: tuple[str, str, Rank, str | None, str, bool] | None = None
+    id_ = made = place = clock = rest = ""
+    for epoch, seq, kind, rank, camera, boot, at, wall_s, trusted, data, _, whole in records:
+        alike = (epoch, kind, rank, camera, boot, trusted)
+        if alike != last:
+            last = alike
+            id_, made, place, clock, rest = _around(
+                (source, epoch, kind, boot, camera, int(rank), trusted)
+            )
+        text = data.decode() if whole else _as_json(data)
         written.append(
-            f"{id_}{seq}{made}{rfc3339(one.wall_s)}{place}{seq}{clock}{mono(one.at)}{rest}{data}}}"
+            f"{id_}{seq}{made}{rfc3339(wall_s)}{place}{seq}{clock}{mono(at)}{rest}{text}}}"
         )
     return written
 
@@ -423,8 +427,10 @@ def rfc3339(wall_s: float) -> str:
     """Unix time as text; a label that cannot be a date (a damaged row, a clock gone wild) becomes the nearest that can."""
     bounded = _bounded(wall_s, 253_402_300_799.0)
     second = int(bounded)
-    carry, micros = divmod(round((bounded - second) * 1_000_000), 1_000_000)
-    return f"{_second(second + carry)}.{micros // 1000:03d}Z"
+    micros = round((bounded - second) * 1_000_000)
+    if micros == 1_000_000:
+        second, micros = second + 1, 0
+    return f"{_second(second)}.{micros // 1000:03d}Z"
 
 
 @lru_cache(maxsize=64)

@@ -82,7 +82,7 @@ CLOSE_S: Final = 5.0
 LOOK_AFTER_S: Final = 10.0
 LOOK_PAUSE_S: Final = 0.05
 # Giving free pages back to the file system moves what still waits to the front of the file. Somebody who drains the journal makes
-# more of them free all the time, and would have to wait for it: so as long as he reads, a step (1 MB) each so often is enough.
+# more of them free all the time, and would have to wait for it: so as long as he reads, a step (128 kB) each so often is enough.
 TIDY_PAUSE_S: Final = 1.0
 
 _T = TypeVar("_T")

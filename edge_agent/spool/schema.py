@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final, TypeAlias
 
 APPLICATION: Final = 0x4A524E4C  # "JRNL" in the file's header: whose file this is
-VERSION: Final = 2
+VERSION: Final = 3
 # Small pages: what each commit touches beside its records costs a quarter of what it costs with SQLite's usual 4,096
 # (docs/decisions/0004-pictures-in-files-used-again.md has the figures).
 PAGE: Final = 1_024
@@ -93,11 +93,20 @@ Raw: TypeAlias = tuple[
     int | None,
     bytes,
 ]
+Plain: TypeAlias = tuple[
+    int, int, str, int | None, int, float, float, int, int, bytes
+]  # of a record without a picture
 COLUMNS: Final = f"key & {SEQ_MASK}, key >> {SHELF_BITS}, kind, camera, boot, at, wall_s, trusted, crc, bytes, sum, file, room, data"
+PLAIN_COLUMNS: Final = (
+    f"key & {SEQ_MASK}, key >> {SHELF_BITS}, kind, camera, boot, at, wall_s, trusted, crc, data"
+)
 # The statements below are put together from constants alone.
 SELECT: Final = f"SELECT {COLUMNS} FROM record"  # noqa: S608
 BY_KEY: Final = f"{SELECT} WHERE key = ?"
 RANGE: Final = f"{SELECT} WHERE key > ? AND key <= ? ORDER BY key LIMIT ?"
+PLAIN_RANGE: Final = (
+    f"SELECT {PLAIN_COLUMNS} FROM record WHERE key > ? AND key <= ? ORDER BY key LIMIT ?"  # noqa: S608
+)
 OLDEST: Final = f"SELECT key & {SEQ_MASK}, boot, at, wall_s FROM record WHERE key > ? AND key < ? ORDER BY key LIMIT 1"  # noqa: S608
 NEWEST: Final = (
     f"SELECT key & {SEQ_MASK} FROM record WHERE key > ? AND key < ? ORDER BY key DESC LIMIT 1"  # noqa: S608
@@ -125,6 +134,7 @@ COUNTED: Final = (
 QUERIES: Final[Mapping[str, tuple[str, Sequence[int]]]] = {
     "by key": (BY_KEY, (1,)),
     "one shelf": (RANGE, (0, 1, 1)),
+    "one shelf without pictures": (PLAIN_RANGE, (0, 1, 1)),
     "oldest": (OLDEST, (0, 1)),
     "newest": (NEWEST, (0, 1)),
     "delete": (TO_DELETE, (1, 2, 1)),

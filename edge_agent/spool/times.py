@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -66,4 +66,4 @@ class Times:
         base_s = None if stored.trusted else self.base_s.get(stored.boot)
         if base_s is None:
             return stored
-        return replace(stored, wall_s=base_s + stored.at, trusted=True)
+        return stored._replace(wall_s=base_s + stored.at, trusted=True)

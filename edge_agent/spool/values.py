@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import struct
 import zlib
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,6 +23,9 @@ from edge_agent.core.messages import Json, Rank, Stored
 MAX_SEQ: Final = 2**48 - 1
 
 Range: TypeAlias = tuple[int, int]  # of seqs, both inclusive
+
+_PLACE: Final = struct.Struct("<qd")
+_PICTURE: Final = struct.Struct("<qq")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,21 +84,23 @@ def picture_sum(jpeg: bytes) -> int:
 
 
 def checksum(
-    name: tuple[int, str, str | None, str, float], data: bytes, picture: tuple[int, int] | None
+    seq: int, at: float, data: bytes, picture: tuple[int, int] | None, *, about: int
 ) -> int:
-    """Of a record named (seq, kind, camera, boot, at): no flipped bit, and no row that came to lie elsewhere, passes.
+    """Of a record: no flipped bit, and no row that came to lie elsewhere, passes. *about*: what `checksum_of_names` gives.
 
     *picture*: length and checksum of its picture. Wall time is left out: it is a label that may be corrected later.
+    Raises `struct.error` for numbers that no row can have.
     """
-    seq, kind, camera, boot, at = name
-    # As `repr` writes the six in a row; three of them are the same in record after record.
-    told = f"({seq}, {_repr_of(kind, camera, boot)}, {at!r}, {picture!r})"
-    return zlib.crc32(data, zlib.crc32(told.encode()))
+    start = zlib.crc32(_PLACE.pack(seq, at), about)
+    if picture is not None:
+        start = zlib.crc32(_PICTURE.pack(*picture), start)
+    return zlib.crc32(data, start)
 
 
 @lru_cache(maxsize=512)
-def _repr_of(*words: str | None) -> str:
-    return repr(words)[1:-1]
+def checksum_of_names(kind: str, camera: str | None, boot: str) -> int:
+    """What is the same in record after record, and so is summed once."""
+    return zlib.crc32(repr((kind, camera, boot)).encode())
 
 
 @dataclass(frozen=True, slots=True)

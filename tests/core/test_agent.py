@@ -199,9 +199,9 @@ def stored_picture(play: Play) -> Stored:
 def test_what_was_sent_just_before_the_press_is_asked_back():
     chosen = settings()
     play = live_box(chosen=replace(chosen, privacy=replace(chosen.privacy, purge_s=12.0)))
-    stored = replace(stored_picture(play), at=play.now - 2.0)
-    old = replace(stored, seq=6, boot="boot-0")  # of before the last restart
-    early = replace(stored, seq=5, at=play.now - 12.1)
+    stored = stored_picture(play)._replace(at=play.now - 2.0)
+    old = stored._replace(seq=6, boot="boot-0")  # of before the last restart
+    early = stored._replace(seq=5, at=play.now - 12.1)
     play.post(committed(last_seq=7, depth=2))
     asked = play.did(Fetch)
     sent: list[Send] = []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 from datetime import UTC, datetime
@@ -145,7 +144,7 @@ def test_an_event_is_written_as_a_plain_dump_would(made: Stored) -> None:
         {**dumped, "datacontenttype": "application/json"}, separators=(",", ":"), ensure_ascii=False
     )
     for whole in (False, True):
-        text = wire.event(IDENTITY, dataclasses.replace(made, whole=whole))
+        text = wire.event(IDENTITY, made._replace(whole=whole))
         assert text == f'{head[:-1]},"data":{made.data.decode()}}}'
 
 
@@ -183,7 +182,7 @@ def test_a_damaged_row_is_wrapped_and_spoils_nothing(data: bytes) -> None:
         trusted=False,
         data=b"{}",
     )
-    damaged = dataclasses.replace(whole, seq=2, data=data)
+    damaged = whole._replace(seq=2, data=data)
     message = wire.batch(IDENTITY, wire.LIVE, [wire.event(IDENTITY, s) for s in (whole, damaged)])
     arrived = wire.arrived_batch(message.payload, NAME)
     assert not isinstance(arrived, Fault), arrived

@@ -111,7 +111,7 @@ BOX = wire.prefix(IDENTITY)
 
 def picture(seq: int, *, wall_s: float = 0.0, jpeg: bytes = b"\xff\xd8") -> Came:
     one = stored(seq, "snapshot", {}, camera="gate")
-    one = dataclasses.replace(one, wall_s=one.wall_s + wall_s, jpeg=jpeg)
+    one = one._replace(wall_s=one.wall_s + wall_s, jpeg=jpeg)
     return came(wire.snapshot(IDENTITY, wire.HISTORY, one))
 
 
@@ -155,9 +155,7 @@ def test_a_picture_that_comes_again_with_another_label_is_kept_once_and_as_it_wa
     back = stored(2, "privacy.withdraw", {"boot": "b", "from_s": 0.5, "window_s": 1.0})
     store.commit([records(back)])
     assert files(tmp_path) == []
-    moved = dataclasses.replace(
-        stored(1, "snapshot", {}, camera="gate"), at=7.0
-    )  # outside the window
+    moved = stored(1, "snapshot", {}, camera="gate")._replace(at=7.0)  # outside the window
     store.commit([came(wire.snapshot(IDENTITY, wire.HISTORY, moved))])
     assert files(tmp_path) == []
     store.close()
