@@ -1306,6 +1306,23 @@ def test_a_flipped_bit_in_a_record_is_found_and_declared(folder: Path):
     assert check(str(folder)) == ()
 
 
+@pytest.mark.parametrize("camera", [None, "gate"])
+def test_what_lies_behind_a_damaged_record_is_still_read(folder: Path, camera: str | None):
+    with Desk(folder) as desk:
+        for n in range(5):
+            if camera is None:
+                desk.keep(desk.note(n))
+            else:
+                desk.spool.keep_picture(released(camera, 900.0 + n, jpeg(n)))
+        desk.alarm()
+    shelf = int(Rank.STATE) if camera is None else PICTURES + 1
+    with sqlite3.connect(folder / FILE) as connection:
+        connection.execute("UPDATE record SET data = x'7b7d' WHERE key = ?", (key_of(shelf, 2),))
+    connection.close()
+    with Desk(folder) as desk:
+        assert [stored.seq for stored in desk.read(camera=camera, limit=2)] == [1, 3, 4, 5]
+
+
 def test_a_second_agent_on_the_same_journal_harms_nothing(folder: Path):
     with Desk(folder) as first:
         first.alarm()

@@ -733,6 +733,7 @@ class Store:
             records, damaged, end = self._read_plain(fetch, hidden, spent)
         if damaged:
             self.declare_damaged(damaged)
+            end = False  # they took places of the walk, so it may have ended before the records did
         return Fetched(fetch=fetch, records=tuple(records), end=end)
 
     def _read_plain(
