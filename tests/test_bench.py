@@ -6,6 +6,7 @@ import csv
 import json
 import socket
 import struct
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -430,6 +431,7 @@ def test_a_picture_of_a_private_moment_at_the_broker_counts_as_leaked():
         dark_until=110.0,
         to_dark_ms=12.0,
         under_way=True,
+        kept=7,
         left=0,
         purged_ms=1000.0,
         blocked=False,
@@ -458,6 +460,49 @@ def test_a_picture_of_a_private_moment_at_the_broker_counts_as_leaked():
         },
     }
     assert "1 presses, 1 while pictures were on the line" in privacy.table(outcome)
+    assert "left in the journal 2 of 7" in privacy.table(outcome)
+
+
+def test_a_picture_is_found_by_either_of_its_ends_in_any_file_of_the_journal(tmp_path):
+    """A purge that drops the row and leaves a page of the picture is seen."""
+    picture = privacy.marked(STREET.commission[0].read_bytes(), "camera-3", 61.25)
+    assert cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_COLOR) is not None
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    (pictures / "1").write_bytes(bytes(4_096) + picture[4_096:] + bytes(1_000))
+    assert privacy.bytes_in(tmp_path) == {("camera-3", 61.25)}
+    (pictures / "1").write_bytes(picture[:4_096] + bytes(4_096))
+    assert privacy.bytes_in(tmp_path) == {("camera-3", 61.25)}
+    (pictures / "1").write_bytes(bytes(len(picture)))
+    assert privacy.bytes_in(tmp_path) == set()
+    (tmp_path / "journal.db-wal").write_bytes(b"<camera-" + picture)
+    assert privacy.bytes_in(tmp_path) == {("camera-3", 61.25)}
+
+
+def test_a_quick_clock_waits_for_the_box_and_never_goes_back():
+    clock = privacy.QuickClock()
+    told: list[float] = []
+    for name in (privacy.CORE_THREAD, privacy.SENSOR_THREAD):
+        thread = threading.Thread(target=lambda: told.append(clock.now()), name=name)
+        thread.start()
+        thread.join()
+    clock.run_at(1e9)
+    assert clock.now() == min(told) + privacy.AHEAD_S
+    clock.run_at(1.0)
+    assert clock.now() >= min(told) + privacy.AHEAD_S
+
+
+def test_a_thousand_presses_unless_told_otherwise(monkeypatch, capsys):
+    asked: list[tuple[int, int]] = []
+
+    def run(presses: int, blocked: int, **_: object) -> privacy.Outcome:
+        asked.append((presses, blocked))
+        return privacy.Outcome()
+
+    monkeypatch.setattr(privacy, "run", run)
+    assert privacy.main(["--json"]) == 1, "no press met a picture on the line"
+    assert asked == [(1000, 100)]
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["presses"] == 0
 
 
 def test_percentiles_are_of_the_presses_themselves():
@@ -476,10 +521,9 @@ def test_presses_in_the_short_form_find_pictures_before_and_none_after(tmp_path)
     with privacy.Rig(tmp_path, seed=1) as rig:
         rig.flow()
         wait_for(lambda: rig.subscriber.pictures, "a whole picture at the broker")
-        found = rig.pictures(rig.clock.now() - privacy.PURGE_S)
-        assert found is not None
-        assert found[0] > 0, "the window's pictures are seen while they are there"
+        assert rig.pictures(rig.clock.now() - privacy.PURGE_S), "they are seen while they are there"
         presses = [rig.one(blocked=False), rig.one(blocked=True)]
+        assert presses[0].kept > 0
         assert [press.left for press in presses] == [0, 0]
         rig.flow()
         rig.outcome.arrivals = list(rig.subscriber.pictures)
