@@ -45,6 +45,7 @@ from edge_agent.core.messages import (
     Memory,
     OpenShutter,
     PowerCameras,
+    PressKept,
     Purge,
     Remember,
     Say,
@@ -66,6 +67,7 @@ from edge_agent.ladder import Ladder
 from edge_agent.network import Network
 from edge_agent.orders import Orders
 from edge_agent.pairs import Pairs
+from edge_agent.press_note import PressNote
 from edge_agent.renewal import Renewal
 from edge_agent.sensors import Sensors, real_factory
 from edge_agent.shutter import Shutter
@@ -149,13 +151,15 @@ class App:
 
     def _build(self, stack: ExitStack) -> None:
         settings, clock, post = self._settings, self._clock, self._inbox.post
+        runtime_folder = Path(settings.status_socket).parent
+        self._note = PressNote(runtime_folder, boot=clock.boot)
         self._spool = stack.enter_context(
             Spool(
                 settings.journal,
                 clock=clock,
                 post=post,
                 presses=lambda: self._shutter.presses,
-                runtime_folder=Path(settings.status_socket).parent,
+                runtime_folder=runtime_folder,
                 seal=_sealing(settings.hub),
                 identity=settings.identity,
             )
@@ -172,6 +176,7 @@ class App:
             at=clock.now(),
             clock=clock_read(clock),
             remembered={memory: kept for memory, kept in remembered.items() if kept is not None},
+            earlier=self._note.earlier,
         )
         renewal: Renewal | None = None
         if settings.hub.tls is not None:
@@ -233,6 +238,7 @@ class App:
                 shutter=self._shutter,
                 post=post,
                 clock=clock,
+                note=self._note,
             )
         )
         stack.enter_context(Network(settings.runs, post=post, clock=clock))
@@ -330,6 +336,8 @@ class App:
                 self._spool.settle(command)
             case Purge():
                 self._spool.purge(command)
+            case PressKept():
+                self._note.kept(command.press)
             case CorrectTimes():
                 self._spool.correct(command)
             case Remember(memory=Memory.POLICY):

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -27,13 +27,26 @@ from edge_agent.cameras import Cameras
 from edge_agent.capture.v4l2 import IN_USE
 from edge_agent.clock import Clock, SystemClock
 from edge_agent.core.messages import CameraLost, Died, Event, PictureTaken, Tick
+from edge_agent.core.privacy import is_live
 from edge_agent.core.scene import FROZEN_BITS, Verdict, verdict_of
-from edge_agent.core.settings import Camera, CameraKind, Identity, Settings
+from edge_agent.core.settings import (
+    Camera,
+    CameraKind,
+    Identity,
+    Privacy,
+    Settings,
+    SwitchKind,
+)
 from edge_agent.device import Device, difference, mac_of
 from edge_agent.foreign import BankDamaged, Nearest, Stranger
 from edge_agent.inbox import Inbox
 from edge_agent.shutter import Shutter
 from edge_agent.status import NoAnswer, fetch
+
+if TYPE_CHECKING:
+    from gpiozero import Factory
+
+    Pins: TypeAlias = Callable[[], tuple[Factory | None, str]]
 
 EXIT_DONE: Final = 0
 EXIT_REFUSED: Final = 1
@@ -228,8 +241,8 @@ def _why_over(event: Event | None, trouble: str, *, so_far: str) -> str:
 class Desk:
     """Where the dialogue happens: what is said, how a person is asked ("" = nobody there), where pictures come from.
 
-    `strangers`: the bank of foreign maps. `wall_s`: Unix time, 0 = nothing vouches for it. `private`: whether the running
-    agent says that the privacy switch is not live; without an agent nobody reads the switch, and nothing can leave.
+    `strangers`: the bank of foreign maps. `wall_s`: Unix time, 0 = nothing vouches for it. `private`: why the privacy switch
+    is not live, by the running agent's word or, where none runs, by its contacts; "" = it is live.
     """
 
     say: Say
@@ -237,15 +250,32 @@ class Desk:
     source: Source
     strangers: Callable[[], Iterable[Stranger]]
     wall_s: Callable[[], float]
-    private: Callable[[str], bool]
+    private: Callable[[Settings], str]
 
 
-def _switch_is_private(status_socket: str) -> bool:
+def _why_private(settings: Settings, pins: Pins | None = None) -> str:
+    """The agent that runs has a hand's word over its restarts; where none runs, the contacts alone are asked. In doubt: private."""
     try:
-        switch = fetch(status_socket).get("private")
+        switch = fetch(settings.status_socket).get("private")
     except NoAnswer:
-        return False
-    return not (isinstance(switch, dict) and switch.get("on") is False)
+        return _why_not_live(settings.privacy, pins)
+    return "" if isinstance(switch, dict) and switch.get("on") is False else "the agent says so"
+
+
+def _why_not_live(privacy: Privacy, pins: Pins | None) -> str:
+    if privacy.switch is SwitchKind.NONE:
+        return ""
+    # Imported here: it brings the pin library, which nobody else here needs.
+    from edge_agent.sensors import contacts_alone, real_factory  # noqa: PLC0415
+
+    factory, why_none = (pins or real_factory)()
+    nc_closed, no_closed, why = contacts_alone(privacy, factory, why_none, at=SystemClock().now())
+    if why:
+        return f"the agent does not answer, and its contacts cannot be read: {why}"
+    live = is_live(nc_closed, no_closed)
+    if privacy.switch is SwitchKind.MOMENTARY:
+        live = nc_closed is True
+    return "" if live else "the agent does not run, and its contacts say so"
 
 
 def _agent_runs(status_socket: str) -> bool:
@@ -274,7 +304,7 @@ def _terminal(clock: Clock) -> Desk:
         source=lambda camera, n: take_burst(camera, n, say=say, clock=clock),
         strangers=foreign.maps,
         wall_s=lambda: clock.wall() if clock.trusted() else 0.0,
-        private=_switch_is_private,
+        private=_why_private,
     )
 
 
@@ -309,8 +339,8 @@ def record(camera: Camera, settings: Settings, desk: Desk, wish: Wish) -> int:
     except (_NotDone, BankDamaged) as error:
         desk.say(f"not done: {error}")
         return EXIT_NOT_DONE
-    if desk.private(settings.status_socket):
-        desk.say(f"{_PRIVATE}; what was taken is forgotten")
+    if why := desk.private(settings):
+        desk.say(f"{_PRIVATE} ({why}); what was taken is forgotten")
         return EXIT_REFUSED
     try:
         path = views.save(settings.views_folder, camera.id, approved)
@@ -776,15 +806,19 @@ def _with_camera(options: _Options, settings: Settings, desk: Desk) -> int:
         if options.cable_test:
             return commission_run.chip_test(camera.id, settings, words)
         return commission_run.main(camera.id, settings, words, clock=SystemClock())
-    if desk.private(settings.status_socket):
-        desk.say(f"{_PRIVATE}; ask the RT secretary, then try again")
-        return EXIT_REFUSED
-    code = (
-        check(camera, folder, desk) if options.check else _record(camera, options, settings, desk)
-    )
+    code = _with_pictures(camera, options, settings, desk)
     if camera.kind is CameraKind.V4L2 and not _agent_runs(settings.status_socket):
         desk.say(_START_AGAIN)
     return code
+
+
+def _with_pictures(camera: Camera, options: _Options, settings: Settings, desk: Desk) -> int:
+    if why := desk.private(settings):
+        desk.say(f"{_PRIVATE} ({why}); ask the RT secretary, then try again")
+        return EXIT_REFUSED
+    if options.check:
+        return check(camera, settings.views_folder, desk)
+    return _record(camera, options, settings, desk)
 
 
 def _record(camera: Camera, options: _Options, settings: Settings, desk: Desk) -> int:

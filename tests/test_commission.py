@@ -17,14 +17,15 @@ from edge_agent import commission, demo_pictures, foreign, views, vision
 from edge_agent.clock import SystemClock
 from edge_agent.commission import Burst, Desk, NoPictures, main
 from edge_agent.core.messages import CameraLost, Cause, Died, PictureTaken, Tick
-from edge_agent.core.settings import Camera, CameraKind
+from edge_agent.core.settings import Camera, CameraKind, Privacy, SwitchKind
 from edge_agent.device import Device
 from edge_agent.foreign import Stranger
 from edge_agent.inbox import Inbox
+from edge_agent.simulate import Street
 from edge_agent.status import StatusServer
 from edge_agent.vision import References, Refusal
 from edge_agent.vision.describe import describe
-from tests.support import build, room
+from tests.support import build, play, room
 
 STREET = demo_pictures.STREETS[0]
 
@@ -105,7 +106,7 @@ switch = "latching"
             source=self._source,
             strangers=lambda: self.strangers,
             wall_s=lambda: self.wall_s,
-            private=lambda _: self.is_private,
+            private=lambda _: "pressed" if self.is_private else "",
         )
         return main([*argv, "--config", str(self.file)], desk=desk)
 
@@ -180,9 +181,37 @@ def test_no_camera_is_opened_while_the_switch_is_private(pole, argv):
 )
 def test_the_running_agent_is_asked_for_the_switch(tmp_path, status, private):
     path = str(tmp_path / "s.sock")
-    assert not commission._switch_is_private(path)
+    chosen = replace(play.settings(), status_socket=path)
+
+    def never() -> tuple[None, str]:
+        raise AssertionError("the pins are the agent's")
+
     with StatusServer(path, lambda: json.dumps(status).encode()):
-        assert commission._switch_is_private(path) is private
+        assert bool(commission._why_private(chosen, never)) is private
+
+
+@pytest.mark.parametrize("kind", [SwitchKind.LATCHING, SwitchKind.MOMENTARY])
+def test_where_no_agent_runs_the_contacts_are_asked_and_given_back(tmp_path, kind):
+    privacy = Privacy(switch=kind)
+    chosen = replace(play.settings(), status_socket=str(tmp_path / "s.sock"), privacy=privacy)
+    street = Street(privacy)
+
+    def why() -> str:
+        return commission._why_private(chosen, lambda: (street.factory, ""))
+
+    assert why() == ""
+    street.press()
+    assert "contacts say so" in why()
+    street.release()
+    assert why() == ""
+    street.break_pin(17, RuntimeError("GPIO busy"))
+    assert "GPIO17" in why()
+    assert "no GPIO chip" in commission._why_private(chosen, lambda: (None, "no GPIO chip"))
+
+
+def test_without_a_switch_no_pin_is_asked(tmp_path):
+    chosen = replace(play.settings(switch=SwitchKind.NONE), status_socket=str(tmp_path / "s"))
+    assert commission._why_private(chosen, lambda: (None, "no GPIO chip")) == ""
 
 
 @pytest.mark.parametrize("answer", ["", "y", "yes", "GATE", "bridge"])
@@ -813,10 +842,18 @@ def test_a_usb_camera_that_is_broken_is_not_called_busy_and_the_stopped_agent_is
     monkeypatch.setattr(commission, "PATIENCE_S", 2.0)
     monkeypatch.setattr(commission, "BURST_S", 1.0)
     camera = UsbCamera(tmp_path, monkeypatch, busy=False)
+    street = Street(Privacy(switch=SwitchKind.LATCHING))
+    monkeypatch.setattr("edge_agent.sensors.real_factory", lambda: (street.factory, ""))
     assert camera.commission("--pictures", "5") == commission.EXIT_NOT_DONE
     said = capsys.readouterr().out
     assert "gives no stream" in said
     assert "in use" not in said
+    assert "The agent does not run. Start it again" in said
+    street.press()
+    assert camera.commission() == commission.EXIT_REFUSED
+    said = capsys.readouterr().out
+    assert "privacy switch" in said
+    assert "picture" not in said
     assert "The agent does not run. Start it again" in said
 
 

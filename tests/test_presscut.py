@@ -2,6 +2,7 @@
 
 Each cut is a life of a real core, journal and switch (mock pins) on an ext4 file system of its own, frozen, its image copied and
 mounted anew, as a card is after a power cut. `make cut-privacy N=100` makes more cuts than CI does.
+At the end the process alone ends, before its core has heard of the press, and comes again in the same boot.
 """
 
 import json
@@ -20,9 +21,11 @@ import pytest
 
 from edge_agent.clock import SystemClock
 from edge_agent.core.messages import Json
+from edge_agent.press_note import NOTE, _found
 from edge_agent.spool import check
 from tests.support import powercut
 from tests.support.presscut import PURGE_S, Box, Life, Shown, marks
+from tests.support.rig import await_that
 
 CUTS = int(os.environ.get("PRIVACY_CUTS", "10"))
 
@@ -138,3 +141,56 @@ def test_no_power_cut_around_a_press_leaves_a_picture_that_was_to_go(tmp_path: P
         stages[one_cut(tmp_path / str(number), press_after_s, cut_after_s)] += 1
     sys.stdout.write(f"{CUTS} cuts: {dict(stages)}\n")  # -rP shows it
     assert len(stages) >= 2, "all cuts came at the same step"
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("gap_s", [8.0, 67.0], ids=["soon", "later than the window"])
+@pytest.mark.parametrize("when", ["unheard", "unheard and released", "while no process ran"])
+def test_no_end_of_the_process_alone_leaves_a_picture_that_was_to_go(
+    tmp_path: Path, gap_s: float, when: str
+):
+    disk, desk, runtime = tmp_path / "disk", tmp_path / "desk", tmp_path / "run"
+    runtime.mkdir()
+    (disk / "journal").mkdir(parents=True)
+
+    def left() -> tuple[float, bool]:
+        _, found = _found(runtime / NOTE)
+        return (0.0, False) if found is None else (found.live_at, found.pressed)
+
+    with Box(disk / "journal", "boot-1", runtime=runtime) as box:
+        box.go_live(for_s=100.0)
+        leapt_at = box.clock.now()  # it runs as the real one does from here on
+        await_that("a look at the switch", lambda: left()[0] > leapt_at, within_s=20)
+        if when != "while no process ran":
+            box.street.press()
+            await_that("the note of the press", lambda: left()[1], within_s=20)
+        pressed_at = box.clock.now()
+    before = look(disk, desk)
+    window = {shown for shown in before.rows if shown[1] >= pressed_at - PURGE_S}
+    clock = SystemClock()
+    until = clock.now() + 60
+    pressed = when != "unheard and released"
+    with Box(
+        disk / "journal", "boot-1", pressed=pressed, runtime=runtime, from_s=pressed_at + gap_s
+    ) as box:
+        while not box.purged:
+            assert clock.now() < until, box.agent.status(at=box.clock.now())
+            box.turn(box.clock.now() + 0.05)
+        status = json.loads(json.dumps(box.agent.status(at=box.clock.now())))
+        assert status["private"]["on"] is True
+        assert box.open == frozenset()
+    after = look(disk, desk)
+    newest = max(at for _, at in before.rows)
+    assert window
+    assert not window & after.rows
+    assert not window & after.pieces
+    # The last look before the press was within the second; what is older than its window stays.
+    stays = {shown for shown in before.rows if shown[1] < leapt_at - PURGE_S}
+    assert stays <= after.rows
+    assert stays
+    assert after.told("privacy.purged", "boot-1")
+    asked = [data["from_s"] for data in after.told("privacy.withdraw", "boot-1")]
+    assert asked
+    assert all(isinstance(from_s, float) and from_s <= pressed_at - PURGE_S for from_s in asked)
+    assert newest < pressed_at
+    assert check(str(disk / "journal")) == ()

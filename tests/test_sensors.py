@@ -29,6 +29,8 @@ from edge_agent.core.messages import (
     SwitchRead,
 )
 from edge_agent.core.settings import DigitalLoop, Electrics, MeasuredLoop, Privacy, Run, SwitchKind
+from edge_agent.core.switch_memory import EarlierLife
+from edge_agent.press_note import NOTE, PressNote
 from edge_agent.sensors import Sensors, edges_alive, lit, owners_of
 from edge_agent.sensors.lamps import TEST_S, lit_in_test
 from edge_agent.shutter import Shutter
@@ -53,6 +55,7 @@ class Bench:
     told: list[Event] = field(default_factory=list)
     shutter: Shutter = field(default_factory=Shutter)
     clock: SimulatedClock = field(default_factory=SimulatedClock)
+    note: PressNote | None = None
 
     def __post_init__(self) -> None:
         self.street = Street(self.privacy, self.runs, now=self.clock.now)
@@ -69,6 +72,7 @@ class Bench:
             shutter=self.shutter,
             post=self.told.append,
             clock=self.clock,
+            note=self.note,
             edges_alive=lambda: self.alive,
         )
 
@@ -1031,3 +1035,93 @@ def test_without_an_spi_port_nothing_is_bit_banged_in_its_stead(tmp_path):
     said = driver(tmp_path, {0: "pinctrl-bcm2711"}, script=BUSY, owned=17)[1]
     assert said.startswith("ADC 1 (SPI 0.0): the SPI port cannot be opened: set dtparam=spi=on")
     assert "can not open SPI device" in said
+
+
+# ---- the note of a press ----
+
+
+def noted(folder: Path) -> EarlierLife | None:
+    """What a life after this one would find."""
+    return PressNote(folder, boot="boot").earlier
+
+
+def test_a_press_is_noted_in_the_round_that_sees_it_before_anybody_is_told(tmp_path, monkeypatch):
+    bench = Bench(note=PressNote(tmp_path, boot="boot"))
+    bench.round()
+    quiet_at = bench.clock.at
+    assert (tmp_path / NOTE).exists()
+    found: list[EarlierLife | None] = []
+    monkeypatch.setattr(bench.sensors, "_post", lambda event: found.append(noted(tmp_path)))
+    bench.street.press()
+    bench.round()
+    assert found[0] == EarlierLife(live_at=quiet_at, pressed=True)
+
+
+def test_no_file_is_touched_by_an_edge_nor_before_the_lamps_are_right(tmp_path):
+    class Watched(PressNote):
+        street: Street | None = None
+        lamps: tuple[bool, bool] | None = None
+
+        def _write(self) -> None:
+            self.lamps = None if self.street is None else self.street.lamps()
+            super()._write()
+
+    note = Watched(tmp_path, boot="boot")
+    bench = Bench(note=note)
+    note.street = bench.street
+    bench.show(Lamp.VERIFYING)
+    bench.clock.at = 1010.6
+    bench.round()
+    assert note.lamps == (False, True)
+    before = (tmp_path / NOTE).read_bytes()
+    bench.street.press()
+    assert bench.shutter.presses
+    assert (tmp_path / NOTE).read_bytes() == before
+    bench.round()
+    assert (tmp_path / NOTE).read_bytes() != before
+    assert note.lamps == (True, False)
+
+
+def test_a_press_that_no_round_saw_is_noted_at_the_end_and_the_end_itself_is_none(tmp_path):
+    for number, hand in enumerate((False, True)):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        bench = Bench(note=PressNote(folder, boot="boot"))
+        bench.round()
+        if hand:
+            bench.street.press()
+        bench.sensors._stop.set()
+        bench.sensors._run()
+        left = noted(folder)
+        assert left is not None
+        assert left.pressed is hand
+
+
+@pytest.mark.parametrize("how", ["edges", "exception"])
+def test_a_sensor_thread_that_fails_by_itself_notes_no_press(tmp_path, monkeypatch, how):
+    bench = Bench(note=PressNote(tmp_path, boot="boot"))
+    bench.round()
+    if how == "edges":
+        bench.alive = False
+    else:
+        monkeypatch.setattr(bench.sensors._lines, "round", lambda at: 1 / 0)
+    bench.sensors._run()
+    assert any(isinstance(event, Died) for event in bench.told)
+    assert bench.shutter.presses
+    left = noted(tmp_path)
+    assert left is not None
+    assert not left.pressed
+
+
+def test_the_lamps_are_tested_when_the_box_starts_and_not_when_the_agent_alone_does(tmp_path):
+    lit_private = []
+    for boot in ("a", "a", "b"):
+        bench = Bench(note=PressNote(tmp_path, boot=boot))
+        bench.street.press()
+        bench.clock.at -= TEST_S  # at the beginning of the test
+        seen = []
+        for _ in range(20):
+            bench.round()
+            seen.append(bench.street.lamps())
+        lit_private.append(all(lamps == (True, False) for lamps in seen))
+    assert lit_private == [False, True, False]

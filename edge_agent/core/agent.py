@@ -80,6 +80,7 @@ from edge_agent.core.settings import Settings
 from edge_agent.core.signs import Signs
 from edge_agent.core.suspension import Suspension
 from edge_agent.core.switch_desk import PRIVACY_KEYS, Desk
+from edge_agent.core.switch_memory import EarlierLife
 from edge_agent.core.uplink import Link, Uplink
 from edge_agent.core.walltime import WallTime
 from edge_agent.core.watch import Burst, Watch
@@ -130,10 +131,12 @@ class Agent:
         at: float,
         clock: ClockRead,
         remembered: Mapping[Memory, bytes] | None = None,
+        earlier: EarlierLife | None = None,
     ) -> None:
         """*clock*: wall time now, or a remembered suspension could not be told from one that is over.
 
-        *remembered*: the last `Remember` of each memory, as far as the card still has it.
+        *remembered*: the last `Remember` of each memory, as far as the card still has it. *earlier*: what the life before this
+        one left of the privacy switch in this boot; None = nothing is known of it.
         """
         remembered = remembered or {}
         self._settings = settings
@@ -166,7 +169,11 @@ class Agent:
         self._diagnosed_at = at
         self._quality = LinkQuality(at=at)
         self._desk = Desk(
-            settings.privacy, boot=about.boot, at=at, remembered=remembered.get(Memory.SWITCH)
+            settings.privacy,
+            boot=about.boot,
+            at=at,
+            remembered=remembered.get(Memory.SWITCH),
+            earlier=earlier,
         )
         self._refusals = Refusals()
         self._commands = Commands(

@@ -784,6 +784,13 @@ class Purge:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PressKept:
+    """All that follows from the presses up to number `press` is on the card: a restart need not be told of them any more."""
+
+    press: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CorrectTimes:
     """The clock is vouched for now: this boot began at `boot_wall_s` (Unix time). What it stamped before is labelled by that."""
 
@@ -964,6 +971,7 @@ Command: TypeAlias = (
     | Fetch
     | Settle
     | Purge
+    | PressKept
     | CorrectTimes
     | Connect
     | Disconnect

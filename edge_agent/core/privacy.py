@@ -2,7 +2,8 @@
 
 Promises: it starts private; anything but the live pattern is private at once, without debounce; live only after 3 s of nothing
 but that pattern under one count of presses and, where the relay tells of itself, only while it says that the cameras have
-power. Nothing but the switch's own readings can lead to live.
+power. Nothing but the switch's own readings can lead to live. Contacts that leave and take the live position again and again as no
+hand does (a loose wire) have to rest for longer: live and private by turns would be as many purges, records and starts of cameras.
 Source of the pattern, the 3 s and the 0.5 s: docs/privacy.md (antivalent contacts, every single fault ends private).
 Not its job: reading pins (sensors), closing the shutter in the meantime (sensors do, before this hears of it), what follows
 from private (switch_desk.py), the momentary button's own rules (button.py).
@@ -10,6 +11,7 @@ from private (switch_desk.py), the momentary button's own rules (button.py).
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -20,8 +22,14 @@ from edge_agent.core.settings import Privacy, Relay, SwitchKind
 LIVE_AFTER_S: Final = 3.0  # longer than any bounce, and than a hand that hesitates
 ODD_AFTER_S: Final = 0.5  # both contacts alike for longer than the travel of a mushroom button
 SILENT_AFTER_S: Final = 3.0  # the sensor thread reports each second: silence is "unreadable"
+# A break of the live position is no hand's if it shows no plain press, or is over sooner than anybody could release a switch again.
+HAND_S: Final = 0.2
+BREAKS: Final = 5  # so many of them
+WITHIN_S: Final = 600.0  # within so long are a loose wire
+REST_S: Final = 60.0  # that is to lie still for so long
 RELAY_AFTER_S: Final = 1.0  # a relay moves within 0.1 s; a pump's capacitor takes up to a second
 
+LOOSE: Final = "comes and goes"
 NO_POWER: Final = "live contacts, no power"
 STILL_POWER: Final = "private, but still power"
 
@@ -58,6 +66,10 @@ class Latching:
         self._unread: str | None = None  # why a contact cannot be read
         self._last: SwitchRead | None = None
         self._was_up = False
+        self._broken_at: float | None = None  # when a live position that counted was left
+        self._plain = False  # and plainly pressed since
+        self._breaks: deque[float] = deque(maxlen=BREAKS)  # no hand's
+        self._loose = False
         self.touched = False  # the last reading is of a person's hand: pressed, or a press that only the sensors saw
         self.tests = 0  # presses seen so far that ended a live position
 
@@ -82,10 +94,14 @@ class Latching:
             self.touched = anew and self._live_since is not None
             # A press that the sensor thread saw and we did not still restarts the 3 s.
             if self._live_since is None or anew:
+                self._count_break(event, at=at)
                 self._live_since = at
             self._odd_since, self._was_up = None, True
             return
+        if self._rested(LIVE_AFTER_S, at=at):
+            self._broken_at, self._plain = _read_at(event, at), False
         self._live_since, self.touched = None, self.pressed
+        self._plain = self._plain or self.pressed
         if self.pressed and self._was_up:
             self.tests += 1
             self._was_up = False
@@ -97,11 +113,35 @@ class Latching:
 
     def lost(self, *, at: float) -> None:  # noqa: ARG002 - a button has to know when
         """Nobody reads it."""
-        self._live_since = None
+        self._live_since = self._broken_at = None
 
     def ready(self, *, at: float) -> bool:
         """Whether the contacts say live now."""
-        return self._live_since is not None and at >= self._live_since + LIVE_AFTER_S
+        ready = self._rested(self._rest_s, at=at)
+        self._loose = self._loose and not ready
+        return ready
+
+    @property
+    def _rest_s(self) -> float:
+        return REST_S if self._loose else LIVE_AFTER_S
+
+    def _rested(self, seconds: float, *, at: float) -> bool:
+        return self._live_since is not None and at >= self._live_since + seconds
+
+    def _count_break(self, event: SwitchRead, *, at: float) -> None:
+        """The live position begins anew; what ended the one before, which need not have been seen?"""
+        if self._live_since is not None:
+            ours = self._rested(LIVE_AFTER_S, at=at)
+        elif self._broken_at is not None:
+            ours = not self._plain or _read_at(event, at) < self._broken_at + HAND_S
+        else:
+            ours = False
+        self._broken_at = None
+        if not ours:
+            return
+        self._breaks.append(at)
+        if len(self._breaks) == BREAKS and at < self._breaks[0] + WITHIN_S:
+            self._loose = True
 
     def fault(self, *, at: float) -> tuple[FindingKey, str] | None:
         """What is wrong with the contacts."""
@@ -110,14 +150,21 @@ class Latching:
         # Compared with the very sum that `deadlines` gives, or rounding would ask again and again at that instant.
         if self._odd_since is not None and at >= self._odd_since + ODD_AFTER_S:
             return FindingKey.PRIVACY_WIRING, self._odd
+        if self._loose:
+            return FindingKey.PRIVACY_WIRING, LOOSE
         return None
 
     def deadlines(self) -> tuple[float, ...]:
         """When something may change without a reading."""
         due: tuple[float, ...] = ()
         if self._live_since is not None:
-            due = (self._live_since + LIVE_AFTER_S,)
+            due = (self._live_since + self._rest_s,)
         return due if self._odd_since is None else (self._odd_since + ODD_AFTER_S,)
+
+
+def _read_at(event: SwitchRead, at: float) -> float:
+    """A busy loop hears press and release in one moment."""
+    return at if event.read_at is None else min(event.read_at, at)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,8 @@ Promises:
 - it starts private; a press is answered in one call: shutter closed, cameras stopped, unsent pictures purged, records;
 - what was sent of the purge window, or may have been by an earlier life, is asked back from the hub: of this boot from a moment
   on, of the boot before by the end of what the hub has of it;
+- a press that an earlier life in this boot left undone is one found at the start: private, purged from before it, without leave;
+- `PressKept` is said of a press when its purge, its records and a button's state are on the card, and not before;
 - a momentary button is live only when the card has confirmed that in this life; its beep for private comes after the card too;
 - power for the cameras, where the relay is ours, is given only while the switch says so, and with the count of presses.
 Not its job: the state itself (privacy.py, button.py), gates and lamps (agent.py, signs.py).
@@ -27,6 +29,7 @@ from edge_agent.core.messages import (
     Message,
     OpenShutter,
     PowerCameras,
+    PressKept,
     Purge,
     Purged,
     Rank,
@@ -42,7 +45,7 @@ from edge_agent.core.messages import (
 from edge_agent.core.press_test import DAY_S, OVERDUE_S, PressTest
 from edge_agent.core.privacy import Switch, SwitchView
 from edge_agent.core.settings import Privacy, SwitchKind
-from edge_agent.core.switch_memory import dump, load
+from edge_agent.core.switch_memory import EarlierLife, dump, load
 
 PRIVACY_KEYS: Final = frozenset(key for key in FindingKey if key.name.startswith("PRIVACY_"))
 # A card that refused is asked again, seldom: private must be on it before the next power cut.
@@ -52,13 +55,26 @@ AGAIN_S: Final = 60.0
 class Desk:
     """Owned by the agent."""
 
-    def __init__(self, privacy: Privacy, *, boot: str, at: float, remembered: bytes | None) -> None:
-        """*remembered*: the last `Remember` of `Memory.SWITCH`, as far as the card still has it."""
+    def __init__(
+        self,
+        privacy: Privacy,
+        *,
+        boot: str,
+        at: float,
+        remembered: bytes | None,
+        earlier: EarlierLife | None = None,
+    ) -> None:
+        """*remembered*: the last `Remember` of `Memory.SWITCH`, as far as the card still has it.
+
+        *earlier*: what the life before this one left in this boot; None = nothing is known, so all of this boot is doubtful.
+        """
         self._privacy = privacy
         self._boot = boot
         self._started_at = at
         self._kept = load(remembered)
-        self._switch = Switch(privacy, at=at, granted=self._kept.live is True)
+        self._earlier = earlier or EarlierLife(live_at=0.0, pressed=False)
+        granted = self._kept.live is True and not self._earlier.pressed
+        self._switch = Switch(privacy, at=at, granted=granted)
         self._press_test = PressTest(
             tested_s=self._kept.tested_s, counted_from_s=self._kept.counted_from_s
         )
@@ -68,7 +84,9 @@ class Desk:
         self._private_at = at
         self._recorded = False  # whether this private spell has its record
         # Whether a hand is known to have made this spell, or kept it up.
-        self._by_hand = privacy.switch is SwitchKind.MOMENTARY and self._kept.live is False
+        self._by_hand = privacy.switch is SwitchKind.MOMENTARY and (
+            self._kept.live is False or self._earlier.pressed
+        )
         self._live_at = at  # when it was read that last said live
         self._beep_due = False
         self._power: PowerCameras | None = None
@@ -76,6 +94,9 @@ class Desk:
         self._value: bytes | None = None  # what the card was last asked to keep
         self._again_at: float | None = None  # it could not
         self._private_kept = False
+        self._undone = False  # the card is to be asked to keep something behind a press's records
+        self._on_card = True  # as far as it was asked
+        self._press_kept: int | None = None  # the press of which that was last said
         self._undriven = ""  # which of lamps, buzzer and relay, and why
 
     @property
@@ -113,12 +134,14 @@ class Desk:
         out += self._power_cameras(view)
         if self._private and not view.private:
             out += self._go_live(view, at=at)
-        return out + self._remember(wall_s, at=at) + self._beep()
+        out += self._remember(wall_s, at=at) + self._beep()
+        return out + self._say_kept(view.press)
 
     def remembered(self, event: Remembered, *, at: float) -> None:
         """The card's word on the button's state; `turn` says what follows."""
         if event.memory is not Memory.SWITCH or event.value != self._value:
             return
+        self._on_card = event.durable
         button = self._switch.button
         if button is None:
             return
@@ -184,7 +207,7 @@ class Desk:
     def _go_private(self, view: SwitchView, *, at: float) -> list[Command]:
         """The shutter first: the rest may take its time."""
         self._private, self._private_at, self._recorded = True, at, True
-        self._beep_due = True
+        self._beep_due = self._undone = True
         why = self._why(view)
         record = Record(kind="privacy.on", rank=Rank.AUDIT, at=at, data={"why": why})
         # The hand moved at some time after the last live reading: a busy loop hears of it late.
@@ -199,17 +222,19 @@ class Desk:
         ]
 
     def _is_found(self, view: SwitchView) -> bool:
-        """At the start every box is private; what argues against live makes it a press.
+        """At the start every box is private; a hand, or what argues against live, makes it a press.
 
         So does a relay that says off while the contacts say live: their pairs may be swapped.
         """
-        return self._switch.found or view.fault is FindingKey.PRIVACY_RELAY
+        pressed = self._earlier.pressed or self._by_hand or self._switch.found
+        return pressed or view.fault is FindingKey.PRIVACY_RELAY
 
     def _found_private(self, view: SwitchView, *, at: float) -> list[Command]:
-        self._recorded = True
+        self._recorded = self._undone = True
         why = self._why(view)
         data: dict[str, Json] = {"at_start": True, "why": why}
-        from_at = at - self._privacy.purge_s
+        # The hand moved at some time after the last live reading, of a life before this one as it may be.
+        from_at = max(min(at, self._earlier.live_at) - self._privacy.purge_s, 0.0)
         return [
             *self._purge(from_at, earlier_s=self._privacy.purge_s),
             Keep(record=Record(kind="privacy.on", rank=Rank.AUDIT, at=at, data=data)),
@@ -237,6 +262,8 @@ class Desk:
             return "pressed"
         if self._switch.button is not None and self._kept.live is None:
             return "not known what was pressed last"
+        if self._earlier.pressed:
+            return "not in its live position before the agent was started again"
         return view.why or "not in its live position"
 
     # -- what goes along --
@@ -288,12 +315,20 @@ class Desk:
         # Leave that the card already has is written anew in each life: a card that takes nothing any more could not take the
         # next press either.
         first = button is not None and self._value is None
-        if kept == self._kept and not (again or first):
+        if kept == self._kept and not (again or first or self._undone):
             return []
+        self._undone = self._on_card = False
         self._kept = replace(kept, number=self._kept.number + 1)
         self._value, self._private_kept = dump(self._kept), False
         self._again_at = None if self._again_at is None else at + AGAIN_S
         return [Remember(memory=Memory.SWITCH, value=self._value)]
+
+    def _say_kept(self, press: int) -> list[Command]:
+        """The journal takes purges first and facts last: with what came behind a press's records, those are on the card."""
+        if not self._on_card or press == self._press_kept:
+            return []
+        self._press_kept = press
+        return [PressKept(press=press)]
 
 
 def _withdraw(data: Mapping[str, Json], *, at: float) -> Keep:

@@ -1,7 +1,9 @@
 """What is kept of the privacy switch over restarts: leave for live of a momentary button, and when it was last pressed.
 
+On the card (`Kept`), and of an earlier life within the same boot in memory besides (`EarlierLife`; press_note.py writes it).
+
 Promise: `load` gives what `dump` gave; of text that is damaged or not ours, nothing: no leave, no press.
-Not its job: what follows from it (button.py, press_test.py), writing to disk.
+Not its job: what follows from it (button.py, press_test.py, switch_desk.py), writing it down.
 """
 
 from __future__ import annotations
@@ -25,6 +27,17 @@ class Kept:
     )
     tested_s: int | None = None  # when it was last pressed while the box ran
     counted_from_s: int | None = None  # from when on a missing press counts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EarlierLife:
+    """What the agent's life before this one left, in the same boot. `live_at`: when the switch was last surely live (0 = not known).
+
+    `pressed`: a press came after that, and not all that follows from it was on the card when that life ended.
+    """
+
+    live_at: float
+    pressed: bool
 
 
 def dump(kept: Kept) -> bytes:

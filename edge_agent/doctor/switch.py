@@ -146,11 +146,10 @@ def _read(privacy: Privacy, patient: Patient) -> list[Result]:
 
 
 def _look(privacy: Privacy, patient: Patient) -> tuple[bool | None, bool | None, str]:
-    latching = privacy.switch is SwitchKind.LATCHING
-    numbers = (privacy.nc_pin, privacy.no_pin) if latching else (privacy.nc_pin,)
-    read = [_input(pin, patient) for pin in numbers]
-    no_closed = read[1][0] if latching else None
-    return read[0][0], no_closed, "; ".join(why for _, why in read if why)
+    from edge_agent.sensors import contacts_alone  # noqa: PLC0415 - it brings the pin library
+
+    at = patient.clock.now()
+    return contacts_alone(privacy, patient.factory, patient.why_no_factory, at=at)
 
 
 def _input(pin: int, patient: Patient) -> tuple[bool | None, str]:

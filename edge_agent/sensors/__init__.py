@@ -9,5 +9,6 @@ from edge_agent.sensors.driver import edges_alive, real_factory
 from edge_agent.sensors.lamps import lit
 from edge_agent.sensors.pins import owners_of
 from edge_agent.sensors.rounds import Sensors
+from edge_agent.sensors.switch import contacts_alone
 
-__all__ = ["Board", "Sensors", "edges_alive", "lit", "owners_of", "real_factory"]
+__all__ = ["Board", "Sensors", "contacts_alone", "edges_alive", "lit", "owners_of", "real_factory"]

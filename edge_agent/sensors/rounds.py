@@ -5,7 +5,8 @@ read is None with a reason, never a default, and is tried again; levels are poll
 costs 0.1 s, not the promise. With no pin driver at all every pin reads None and the box still runs.
 The relay and the lamps follow the hand, not the core: once a press came after the number that the core's last word rests on, or
 the switch is not live, the power goes and "private" is shown, at once and for as long as the core has said nothing newer.
-Each round reads the switch before it does anything else, and drives relay, lamps and buzzer without waiting for any.
+Each round reads the switch before it does anything else, and drives relay, lamps and buzzer without waiting for any. Only then
+is a new press noted for a life of the agent after this one (press_note.py), and only then is anybody told.
 Threads: one of our own reads, posts and drives; the input board has another (board.py), so that its pulses delay no
 look at the switch; the driver's edge thread only presses the shutter and wakes ours.
 Not its job: what a reading means (core/privacy.py, core/cable.py), debouncing, which pattern the lamps show.
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from gpiozero import Factory
 
     from edge_agent.clock import Clock
+    from edge_agent.press_note import PressNote
     from edge_agent.shutter import Shutter
 
 POLL_S: Final = 0.1
@@ -61,11 +63,14 @@ class Sensors:
         shutter: Shutter,
         post: Callable[[Event], None],
         clock: Clock,
+        note: PressNote | None = None,
         edges_alive: Callable[[], bool] = edges_alive,
     ) -> None:
+        """*note*: where a press is noted until the card has it; None = nowhere."""
         self._shutter = shutter
         self._post = post
         self._clock = clock
+        self._note = note
         self._edges_alive = edges_alive
         self._switch = Switch(privacy, factory, why_no_factory, shutter=shutter, wake=self._wake_up)
         self._power = CameraPower(privacy, factory, shutter=shutter)
@@ -85,11 +90,14 @@ class Sensors:
             Output(privacy.lamp_live_pin, factory),
         )
         self._lamp: tuple[Lamp, int | None] = (Lamp.PRIVATE, None)
-        self._lamps_tested_at = clock.now() + TEST_S
+        # Not where the agent alone was started again: whoever stands before it would see a pressed switch say "live".
+        tested = note is not None and note.restarted
+        self._lamps_tested_at = clock.now() + (0.0 if tested else TEST_S)
         self._buzzer = Buzzer(privacy.buzzer_pin, factory)
         self._told_switch: tuple[SwitchRead, float] | None = None
         self._told_loops: dict[str, tuple[LoopRead, float]] = {}
         self._progress_at = clock.now()
+        self._ended = False
         self._wake = threading.Event()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sensors", daemon=True)
@@ -140,11 +148,18 @@ class Sensors:
                 # Cleared before reading: an edge from here on is either seen by the reading or wakes the next round.
                 self._wake.clear()
         except Exception as error:  # noqa: BLE001 - the top of a thread: nothing may end it in silence
-            self._shutter.press()
+            self._end()
             self._post(Died(part="sensors", detail=f"{type(error).__name__}: {error}"))
         finally:
-            self._shutter.press()  # nobody looks at the switch from here on
+            self._end()
             self._close()
+
+    def _end(self) -> None:
+        """Nobody looks at the switch from here on. A press that no round saw is noted; what is pressed here is no hand's."""
+        if not self._ended:
+            self._note_press(None)
+        self._ended = True
+        self._shutter.press()
 
     def _close(self) -> None:
         self._switch.close()
@@ -162,6 +177,7 @@ class Sensors:
         read = self._switch.look(at)
         waits_s = [POLL_S, self._power.round(at, contacts_live=self._switch.contacts_live)]
         waits_s.append(self._set_lamps(at))
+        self._note_press(at if self._switch.live else None)
         self._tell_switch(read, at)
         for camera, loop in self._loops.items():
             self._read_loop(camera, loop, at)
@@ -169,11 +185,15 @@ class Sensors:
         waits_s.append(self._buzzer.round(at, press=self._shutter.presses))
         if not self._edges_alive():
             # The polling above still sees a press within 0.1 s, but only a new process has a new edge thread.
-            self._shutter.press()
+            self._end()
             self._post(Died(part="gpio edges", detail="the pin library's edge thread has ended"))
             self._stop.set()
         self._progress_at = self._clock.now()
         return max(_ROUND_MIN_S, min(waits_s))
+
+    def _note_press(self, live_at: float | None) -> None:
+        if self._note is not None:
+            self._note.look(presses=self._shutter.presses, live_at=live_at)
 
     def _tell_switch(self, read: SwitchRead, at: float) -> None:
         whys = (self._power.why, self._buzzer.why, *(lamp.why for lamp in self._lamps))

@@ -33,6 +33,24 @@ if TYPE_CHECKING:
 _CONTACTS: Final = {SwitchKind.LATCHING: 2, SwitchKind.MOMENTARY: 1, SwitchKind.NONE: 0}
 
 
+def contacts_alone(
+    privacy: Privacy, factory: Factory | None, why_no_factory: str, *, at: float
+) -> tuple[bool | None, bool | None, str]:
+    """NC, NO and why one cannot be read, by one look where no agent reads them; the pins are given back.
+
+    Of a momentary button NO is None, and so are both where no switch is fitted.
+    """
+    closed: list[bool | None] = []
+    whys = []
+    for pin in (privacy.nc_pin, privacy.no_pin)[: _CONTACTS[privacy.switch]]:
+        contact = Input(pin, factory, why_no_factory)
+        closed.append(contact.on(at))
+        whys.append(contact.why)
+        contact.close()
+    nc_closed, no_closed = [*closed, None, None][:2]
+    return nc_closed, no_closed, "; ".join(why for why in whys if why)
+
+
 class Switch:
     """Reads what is fitted of NC, NO and feedback. The sensor thread's, but for the edges, which press and *wake*."""
 

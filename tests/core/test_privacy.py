@@ -8,10 +8,15 @@ from hypothesis import strategies as st
 
 from edge_agent.core.messages import FindingKey, SwitchRead
 from edge_agent.core.privacy import (
+    BREAKS,
+    HAND_S,
     LIVE_AFTER_S,
+    LOOSE,
     NO_POWER,
+    REST_S,
     SILENT_AFTER_S,
     STILL_POWER,
+    WITHIN_S,
     Switch,
     is_live,
 )
@@ -436,3 +441,140 @@ def test_a_button_that_cannot_be_read_is_named():
     assert (view.fault, view.why) == (FindingKey.PRIVACY_UNREADABLE, "GPIO17 busy")
     view = switch.read(SwitchRead(nc_closed=True, no_closed=None, press=0), at=1.0)
     assert view.fault is None
+
+
+# ---- a loose wire ----
+
+
+class Wire:
+    """A latching switch in time, told as the sensors tell it."""
+
+    def __init__(self, privacy: Privacy = PLAIN) -> None:
+        self.switch = latching(privacy)
+        self.at = 0.0
+        self.spells = 0  # how often it went private
+        self.press = 0
+
+    def tell(self, event: SwitchRead) -> None:
+        was = self.switch.view(at=self.at).private
+        now = self.switch.read(replace(event, read_at=self.at), at=self.at).private
+        self.spells += now and not was
+
+    def lives(self, seconds: float) -> None:
+        """The live position, read every tenth of a second."""
+        self.stays(seconds, nc=True, no=False)
+
+    def stays(self, seconds: float, *, nc: bool | None, no: bool | None) -> None:
+        until = round(self.at + seconds, 6)
+        while self.at < until:
+            self.at = round(min(until, self.at + 0.1), 6)
+            self.tell(read(nc, no, self.press))
+
+    def breaks(self, seconds: float, nc: bool | None = False, no: bool | None = True) -> None:
+        self.press += 1
+        self.tell(read(nc, no, self.press))
+        self.stays(seconds, nc=nc, no=no)
+        self.press += 1
+        self.tell(read(True, False, self.press))
+
+    def is_private(self) -> bool:
+        return self.switch.view(at=self.at).private
+
+    @property
+    def fault(self) -> tuple[FindingKey | None, str]:
+        view = self.switch.view(at=self.at)
+        return view.fault, view.why
+
+
+BLIP = 0.05
+OF_NO_HAND: list[tuple[float, bool | None, bool | None]] = [
+    (BLIP, False, True),
+    (3.0, False, False),
+    (3.0, True, True),
+    (20.0, None, False),
+]
+
+
+@pytest.mark.parametrize(("seconds", "nc", "no"), OF_NO_HAND)
+def test_a_wire_that_comes_and_goes_is_named_and_has_to_lie_still_for_longer(
+    seconds: float, nc: bool | None, no: bool | None
+):
+    wire = Wire()
+    wire.lives(6.0)
+    for _ in range(90):
+        wire.breaks(seconds, nc, no)
+        wire.lives(6.5)
+    assert wire.spells == BREAKS
+    assert wire.fault == (FindingKey.PRIVACY_WIRING, LOOSE)
+    assert wire.is_private()
+    wire.lives(REST_S - 6.7)
+    assert wire.is_private()
+    assert wire.switch.deadline(at=wire.at) <= wire.at + 0.3
+    wire.lives(0.3)
+    assert not wire.is_private()
+    assert wire.switch.view(at=wire.at).fault is None
+
+
+def test_one_break_more_within_the_time_brings_it_back_and_long_after_none_does():
+    wire = Wire()
+    for _ in range(BREAKS):
+        wire.lives(6.0)
+        wire.breaks(BLIP)
+    wire.lives(REST_S + 1.0)
+    assert not wire.is_private()
+    wire.breaks(BLIP)
+    wire.lives(6.0)
+    assert wire.is_private()
+    wire.lives(WITHIN_S)
+    wire.breaks(BLIP)
+    wire.lives(LIVE_AFTER_S + 0.2)
+    assert not wire.is_private()
+
+
+def test_a_break_too_short_for_any_look_counts_too():
+    wire = Wire()
+    for _ in range(BREAKS):
+        wire.lives(6.0)
+        wire.press += 2
+        wire.tell(read(True, False, wire.press))
+    wire.lives(6.0)
+    assert wire.fault == (FindingKey.PRIVACY_WIRING, LOOSE)
+
+
+def test_a_hand_may_press_as_often_as_it_likes():
+    wire = Wire()
+    for _ in range(4 * BREAKS):
+        wire.lives(LIVE_AFTER_S + 0.2)
+        assert not wire.is_private()
+        wire.breaks(HAND_S + 0.1)
+    assert wire.fault == (None, "")
+
+
+def test_a_press_that_a_busy_core_hears_of_together_with_its_end_is_a_hands():
+    wire = Wire()
+    for _ in range(2 * BREAKS):
+        wire.lives(LIVE_AFTER_S + 0.2)
+        assert not wire.is_private()
+        at = wire.at + 2.0
+        for read_at, event in ((wire.at, read(False, True, 1)), (at, read(True, False, 2))):
+            wire.switch.read(replace(event, read_at=read_at), at=at)
+        wire.at = at
+
+
+def test_the_bounces_of_one_press_are_one_break_at_the_most():
+    wire = Wire()
+    wire.lives(6.0)
+    for _ in range(3 * BREAKS):
+        wire.breaks(0.01)
+        wire.at += 0.02
+    wire.lives(LIVE_AFTER_S + 0.2)
+    assert not wire.is_private()
+
+
+def test_a_silence_of_the_sensors_is_no_wires():
+    wire = Wire()
+    for _ in range(2 * BREAKS):
+        wire.lives(LIVE_AFTER_S + 0.2)
+        assert not wire.is_private()
+        wire.at += SILENT_AFTER_S + 1.0
+        wire.tell(read(True, False, wire.press))

@@ -14,6 +14,7 @@ from edge_agent.core.messages import (
     Message,
     OpenShutter,
     PowerCameras,
+    PressKept,
     Purge,
     Purged,
     Rank,
@@ -29,7 +30,7 @@ from edge_agent.core.messages import (
 from edge_agent.core.press_test import OVERDUE_S
 from edge_agent.core.settings import Privacy, Relay, SwitchKind
 from edge_agent.core.switch_desk import AGAIN_S, PRIVACY_KEYS, Desk
-from edge_agent.core.switch_memory import Kept, dump, load
+from edge_agent.core.switch_memory import EarlierLife, Kept, dump, load
 from tests.support.play import DOWN, LIVE, PRESSED, RELEASED, UP
 
 LATCHING = Privacy(switch=SwitchKind.LATCHING)
@@ -48,9 +49,10 @@ class Room:
         kept: Kept = TESTED,
         at: float = 1000.0,
         wall_s: float | None = NOW_S,
+        earlier: EarlierLife | None = None,
     ) -> None:
         self.at = at
-        self.desk = Desk(privacy, boot="b", at=at, remembered=dump(kept))
+        self.desk = Desk(privacy, boot="b", at=at, remembered=dump(kept), earlier=earlier)
         self.wall_s = wall_s
         self.done: list[Command] = []
         self.turn()
@@ -131,7 +133,7 @@ def picture(*, mono: float, boot: str = "b") -> Message:
 def test_a_press_is_dark_first_then_destroyed_then_told():
     room = long_live()
     out = room.read(PRESSED)
-    assert [type(c) for c in out] == [OpenShutter, StopCameras, Purge, Keep, Say, Beep]
+    assert [type(c) for c in out] == [OpenShutter, StopCameras, Purge, Keep, Say, Remember, Beep]
     assert out[0] == OpenShutter(cameras=frozenset(), press=1)
     assert out[2] == Purge(since_at=room.at - 60.0, reason="privacy")
     (record,) = room.records("on")
@@ -184,10 +186,11 @@ def test_without_a_purge_window_only_what_was_taken_since_the_press_goes():
     room = live_room(replace(LATCHING, purge_s=0.0))
     room.desk.sent(picture(mono=room.at))
     pressed = room.read(PRESSED)
-    assert [type(c) for c in pressed] == [OpenShutter, StopCameras, Purge, Keep, Say, Beep]
+    kinds = [type(c) for c in pressed]
+    assert kinds == [OpenShutter, StopCameras, Purge, Keep, Say, Remember, Beep]
     assert pressed[2] == Purge(since_at=room.at, reason="privacy")
     found = Room(replace(LATCHING, purge_s=0.0))
-    assert [type(c) for c in found.read(PRESSED)] == [Keep, Say]
+    assert [type(c) for c in found.read(PRESSED)] == [Keep, Say, Remember]
 
 
 def test_a_short_window_is_one_too():
@@ -226,7 +229,7 @@ def test_a_slow_press_is_told_as_a_hands_at_the_latest_when_it_ends():
 
 
 def test_found_pressed_at_the_start_the_end_of_the_boot_before_goes_too():
-    room = Room()
+    room = Room(earlier=EarlierLife(live_at=1000.0, pressed=False))
     assert [c for c in room.done if isinstance(c, Keep | Purge)] == []
     out = room.read(PRESSED)
     assert out[0] == Purge(since_at=room.at - 60.0, reason="privacy", earlier_s=60.0)
@@ -245,6 +248,116 @@ def test_found_pressed_at_the_start_the_end_of_the_boot_before_goes_too():
     assert kept.record.data == {"boot": "a", "newest_s": 60.0}
     room.read(RELEASED, seconds=3)
     assert room.records("off")[0].data["after_start"] is False
+
+
+@pytest.mark.parametrize(
+    ("earlier", "from_s"),
+    [
+        (EarlierLife(live_at=930.0, pressed=False), 870.0),
+        (EarlierLife(live_at=20.0, pressed=False), 0.0),
+        (EarlierLife(live_at=5000.0, pressed=False), 940.0),
+        (None, 0.0),
+    ],
+    ids=["before this life", "soon after the boot", "of another clock", "not known"],
+)
+def test_a_press_while_no_process_ran_is_reckoned_from_when_the_switch_was_last_surely_live(
+    earlier: EarlierLife | None, from_s: float
+):
+    room = Room(earlier=earlier)
+    (purge,) = [c for c in room.read(PRESSED) if isinstance(c, Purge)]
+    assert purge == Purge(since_at=from_s, reason="privacy", earlier_s=60.0)
+    assert asked_back(room) == [{"boot": "b", "from_s": from_s, "window_s": 60.0}]
+
+
+UNDONE = EarlierLife(live_at=930.0, pressed=True)
+
+
+def test_a_press_that_the_life_before_left_undone_is_done_at_the_start_though_it_was_released():
+    room = Room(earlier=UNDONE)
+    assert [c for c in room.done if isinstance(c, Purge)] == [
+        Purge(since_at=870.0, reason="privacy", earlier_s=60.0)
+    ]
+    (record,) = room.records("on")
+    why = "not in its live position before the agent was started again"
+    assert record.data == {"at_start": True, "why": why}
+    assert asked_back(room) == [{"boot": "b", "from_s": 870.0, "window_s": 60.0}]
+    room.card()
+    room.read(LIVE, seconds=2)
+    assert room.is_private()
+    room.read(LIVE, seconds=1)
+    assert not room.is_private()
+    assert len(room.records("on")) == 1
+
+
+def test_a_button_that_was_pressed_in_the_life_before_has_no_leave_whatever_the_card_says():
+    room = Room(MOMENTARY, kept=replace(TESTED, live=True), earlier=UNDONE)
+    assert load(room.values[-1]).live is False
+    assert room.records("on")[0].data == {"at_start": True, "why": "pressed"}
+    assert room.by_hand()
+    room.card()
+    room.read(UP, seconds=100)
+    assert room.is_private()
+    long_press(room)
+    room.card()
+    assert not room.is_private(), "a hand may"
+
+
+def test_a_short_press_right_after_the_start_is_a_press():
+    room = Room(earlier=EarlierLife(live_at=990.0, pressed=False))
+    room.read(LIVE, seconds=1)
+    (purge,) = [c for c in room.read(replace(LIVE, press=1)) if isinstance(c, Purge)]
+    assert purge.since_at == 930.0
+    assert room.records("on")[0].data == {"at_start": True, "why": "pressed"}
+
+
+# ---- when a press needs to be noted no more ----
+
+
+def kept_presses(room: Room) -> list[int]:
+    return [c.press for c in room.done if isinstance(c, PressKept)]
+
+
+def test_a_press_is_said_to_be_kept_once_the_card_has_what_came_behind_its_records():
+    room = live_room()
+    assert kept_presses(room) == [0]
+    kinds = [type(c) for c in room.read(PRESSED)]
+    assert kinds.index(Purge) < kinds.index(Keep) < kinds.index(Remember)
+    assert load(room.values[-1]).number == 1
+    room.read(PRESSED, seconds=10)
+    assert kept_presses(room) == [0]
+    assert room.card() == [PressKept(press=1)]
+    assert room.card() == []
+    assert room.read(replace(PRESSED, press=2)) == [PressKept(press=2)], "nothing follows from it"
+
+
+def test_a_press_that_the_card_did_not_take_is_not_said_to_be_kept():
+    for room, press in ((live_room(), PRESSED), (live_button(), DOWN)):
+        before = kept_presses(room)
+        room.read(press)
+        room.card(durable=False)
+        room.read(press, seconds=10)
+        assert kept_presses(room) == before
+        room.card()
+        assert kept_presses(room) == [*before, 1]
+
+
+def test_an_answer_to_an_older_word_keeps_no_press():
+    room = live_button()
+    room.read(DOWN)
+    room.card(value=room.values[-2])
+    assert kept_presses(room) == [0]
+
+
+def test_what_is_found_at_the_start_is_kept_like_a_press():
+    room = Room(earlier=UNDONE)
+    assert kept_presses(room) == []
+    room.read(PRESSED)
+    assert kept_presses(room) == []
+    room.card()
+    assert kept_presses(room) == [1]
+
+
+# ---- what is gone ----
 
 
 def test_a_purge_without_an_earlier_boot_asks_nothing_back():

@@ -1,6 +1,6 @@
 """The hand always wins: nothing but the switch itself, read for long enough, ever opens what a hand has closed.
 
-Long lives of a box, with restarts, damaged memories, changed settings, hub words of every kind, cameras, silence and noise. Beside
+Long lives of a box, with restarts of the box and of the agent alone, damaged memories, changed settings, hub words of every kind, cameras, silence and noise. Beside
 it stands a second, simple-minded reckoning of what the readings allow; whatever the agent does is held against that.
 """
 
@@ -28,6 +28,8 @@ from edge_agent.core.messages import (
     OrderForged,
     OrderVerified,
     PowerCameras,
+    PressKept,
+    Purge,
     Purged,
     Remember,
     Remembered,
@@ -35,7 +37,7 @@ from edge_agent.core.messages import (
     SwitchRead,
 )
 from edge_agent.core.settings import Health, Privacy, Relay, Settings, SwitchKind
-from edge_agent.core.switch_memory import dump, load
+from edge_agent.core.switch_memory import EarlierLife, dump, load
 from tests.support.build import STREET, opened, picture
 from tests.support.play import RIVER, WALL_S, Play, committed, settings
 
@@ -57,6 +59,8 @@ class Heard:
 class Life:
     """A box over its restarts, and every reading of the present life."""
 
+    play: Play
+
     def __init__(self, privacy: Privacy, *, kept: bytes | None = None) -> None:
         self.settings = replace(settings(cameras=(RIVER,)), privacy=privacy, runs=())
         self.card: dict[Memory, bytes] = {} if kept is None else {Memory.SWITCH: kept}
@@ -66,8 +70,12 @@ class Life:
         self.press = 0
         self.closed: bool | None = True
         self.powered: bool | None = None
-        self.pending: list[Remember] = []
+        self.pending: list[tuple[Remember, int]] = []
         self.lived = 0
+        # Presses over all lives: so many were made, the core knows of so many, what lies on the card was said after so many.
+        self.made = self.known = self.on_card = 0
+        # What the sensors' note says meanwhile: a press not yet done, and when it was last quiet.
+        self.undone, self.quiet_at, self.kept_press = False, 0.0, -1
         self.restart()
 
     def lives(self) -> int:
@@ -76,20 +84,63 @@ class Life:
 
     # -- what happens --
 
-    def restart(self, chosen: Settings | None = None, *, damage: bytes | None = None) -> None:
-        """The power is cut: what was not on the card is gone."""
+    def restart(
+        self,
+        chosen: Settings | None = None,
+        *,
+        damage: bytes | None = None,
+        same_boot: bool = False,
+    ) -> None:
+        """The power is cut: what was not on the card is gone. In the *same_boot* the process alone ended, and the note is there."""
         self.settings = chosen or self.settings
         if damage is not None:
             self.card[Memory.SWITCH] = damage
-        self.boots += 1
+        earlier, at = None, 0.0
+        if same_boot:
+            earlier = EarlierLife(live_at=self.quiet_at, pressed=self.undone)
+            at = self.play.now + 5.0
+        else:
+            self.boots += 1
+            self.undone, self.quiet_at, self.on_card = False, 0.0, self.made
+        # A press that the card does not know bars a button, whatever the card says.
+        self.barred = self.made > self.on_card
+        self.known = self.made
         self.generation = self.press = 0
+        self.kept_press = -1
         self.heard: list[Heard] = []
         self.last_live_at = -1.0
         self.pending = []
-        self.play = Play.begin(self.settings, remembered=dict(self.card), boot=f"b{self.boots}")
-        self.play.now = 0.0
+        self.play = Play.begin(
+            self.settings,
+            remembered=dict(self.card),
+            boot=f"b{self.boots}",
+            at=at,
+            earlier=earlier,
+        )
         self.seen = 0
+        if self.undone:
+            self._check_undone()
         self.check()
+
+    def _check_undone(self) -> None:
+        """What the life before left undone is done before anything is read."""
+        window_s = self.settings.privacy.purge_s
+        assert self.play.status()["private"]["on"]
+        assert "privacy.on" in [record.kind for record in self.play.records]
+        if window_s:
+            (purge,) = self.play.did(Purge)
+            assert purge.since_at <= max(self.quiet_at - window_s, 0.0)
+            asked = [r.data for r in self.play.records if r.kind == "privacy.withdraw"]
+            from_s = asked[0]["from_s"]
+            assert isinstance(from_s, float)
+            assert from_s <= max(self.quiet_at - window_s, 0.0)
+
+    def _look(self, *, press: bool) -> None:
+        """As the sensors note it."""
+        self.made += press
+        self.undone = (self.undone or press) and self.kept_press != self.press
+        if self.closed is True and not self.undone:
+            self.quiet_at = self.play.now
 
     def post(self, event: Event) -> None:
         self.play.post(event)
@@ -98,6 +149,8 @@ class Life:
     def tell(self) -> None:
         """The sensors' reading now."""
         powered = self.powered if self.settings.privacy.feedback_pin is not None else None
+        self._look(press=False)
+        self.known = self.made
         self.heard.append(Heard(self.play.now, self.closed, self.press, powered))
         self.post(self.reading(powered))
 
@@ -117,10 +170,13 @@ class Life:
             if read:
                 self.tell()
 
-    def moves(self, *, closed: bool | None, counted: bool = True) -> None:
+    def moves(self, *, closed: bool | None, counted: bool = True, heard: bool = True) -> None:
+        """*heard*: by the core, which else is busy, and may be so until it is killed."""
         self.press += counted
         self.closed = closed
-        self.tell()
+        self._look(press=counted)
+        if heard:
+            self.tell()
 
     def street(self, count: int) -> None:
         """The camera shows its street, as often as it is asked to."""
@@ -140,10 +196,12 @@ class Life:
     def card_answers(self) -> None:
         """The journal gets round to it."""
         waiting, self.pending = self.pending, []
-        for command in waiting:
+        for command, known in waiting:
             durable = self.card_works
             if durable:
                 self.card[command.memory] = command.value
+                if command.memory is Memory.SWITCH:
+                    self.on_card = known
             self.post(Remembered(memory=command.memory, value=command.value, durable=durable))
 
     # -- what is held against the readings --
@@ -151,7 +209,9 @@ class Life:
     def check(self) -> None:
         for at, command in self.play.done[self.seen :]:
             if isinstance(command, Remember):
-                self.pending.append(command)
+                self.pending.append((command, self.known))
+            elif isinstance(command, PressKept):
+                self.kept_press = command.press
             elif _opens(command):
                 assert self.may_be_live(at), (command, self.heard[-8:])
             elif isinstance(command, PowerCameras) and command.on:
@@ -182,7 +242,7 @@ class Life:
 
     def _as_before(self, runs: Sequence[Sequence[Heard]]) -> bool:
         """Nothing but a closed contact since the start."""
-        return len(runs) == 1 and runs[0][0].press == 0
+        return len(runs) == 1 and runs[0][0].press == 0 and not self.barred
 
     def _was_asked(self, runs: Sequence[Sequence[Heard]]) -> bool:
         """A long press of its own lies right before the present calm, or before the last that was live."""
@@ -300,8 +360,20 @@ RELOADS: list[Callable[[Settings], Settings]] = [
 DAMAGE = st.none() | st.sampled_from([b"", b"\xff", b'{"live": true}', b'{"v": 1}'])
 
 
-def _restart(damage: bytes | None, reload: Callable[[Settings], Settings]) -> Step:
-    return lambda life: life.restart(reload(life.settings), damage=damage)
+def _restart(damage: bytes | None, reload: Callable[[Settings], Settings], same_boot: bool) -> Step:
+    return lambda life: life.restart(reload(life.settings), damage=damage, same_boot=same_boot)
+
+
+def _touch_unheard(life: Life) -> None:
+    """Pressed and released while the core is busy."""
+    life.moves(closed=False, heard=False)
+    life.moves(closed=True, heard=False)
+
+
+def _touch_and_die(life: Life) -> None:
+    _touch_unheard(life)
+    life.restart(same_boot=True)
+    life.tell()
 
 
 def _set(name: str, value: object) -> Step:
@@ -355,7 +427,8 @@ STEPS: st.SearchStrategy[Step] = st.one_of(
     st.builds(lambda count: lambda life: life.street(count), st.sampled_from([1, 8, 8])),
     st.builds(lambda event: lambda life: life.post(event), HUB),
     st.builds(lambda event: lambda life: life.post(event), CAMERA),
-    st.builds(_restart, DAMAGE, st.sampled_from(RELOADS)),
+    st.builds(_restart, DAMAGE, st.sampled_from(RELOADS), st.booleans()),
+    st.sampled_from([_touch_unheard, _touch_and_die]),
     st.builds(
         lambda s: lambda life: life.passes(s, read=False), st.sampled_from([0.5, 2.5, 3.0, 9.0])
     ),
@@ -368,12 +441,13 @@ STEPS: st.SearchStrategy[Step] = st.one_of(
 LATCHING = Privacy(switch=SwitchKind.LATCHING)
 MOMENTARY = Privacy(switch=SwitchKind.MOMENTARY)
 WITH_RELAY = {"relay": Relay.FORCE_OFF, "feedback_pin": 19}
+LONG = 150
 LEAVE = dump(replace(load(None), live=True))
 
 
 @given(
     st.sampled_from([LATCHING, replace(LATCHING, **WITH_RELAY)]),  # type: ignore[arg-type]
-    st.lists(st.one_of(STEPS, st.sampled_from([_let_live, _film])), min_size=5, max_size=40),
+    st.lists(st.one_of(STEPS, st.sampled_from([_let_live, _film])), min_size=5, max_size=LONG),
 )
 def test_no_sequence_of_events_and_restarts_turns_a_latching_box_live_but_its_own_readings(
     privacy: Privacy, steps: list[Step]
@@ -387,7 +461,9 @@ def test_no_sequence_of_events_and_restarts_turns_a_latching_box_live_but_its_ow
     st.sampled_from([MOMENTARY, replace(MOMENTARY, **WITH_RELAY)]),  # type: ignore[arg-type]
     st.sampled_from([None, LEAVE, LEAVE]),
     st.lists(
-        st.one_of(STEPS, st.sampled_from([_let_live, _film, _long_press])), min_size=5, max_size=40
+        st.one_of(STEPS, st.sampled_from([_let_live, _film, _long_press])),
+        min_size=5,
+        max_size=LONG,
     ),
 )
 def test_no_sequence_of_events_and_restarts_turns_a_button_live_but_a_long_press_on_the_card(
@@ -451,6 +527,44 @@ def test_the_reckoning_knows_a_buttons_life():
     life.card_answers()
     life.passes(60.0)
     assert life.lives() == before, "and so does what a person closed"
+
+
+@pytest.mark.parametrize("privacy", [LATCHING, MOMENTARY])
+def test_a_press_that_nobody_heard_before_the_agent_was_killed_is_a_press(privacy: Privacy):
+    life = Life(privacy, kept=LEAVE)
+    life.tell()
+    life.card_answers()
+    life.passes(100.0)
+    assert life.lives()
+    before, quiet_at = life.lives(), life.play.now
+    _touch_and_die(life)
+    (purge,) = life.play.did(Purge)
+    assert purge.since_at == quiet_at - 60.0
+    life.card_answers()
+    life.passes(60.0)
+    assert (life.lives() > before) is (privacy is LATCHING), "only a hand opens a button"
+    _let_live(life)
+    assert life.lives() > before
+    life.restart(same_boot=True)
+    assert not life.play.did(Purge), "done is done"
+    life.tell()
+    life.card_answers()
+    life.passes(4.0)
+    assert not life.play.status()["private"]["on"]
+
+
+def test_the_reckoning_would_catch_an_agent_that_forgets_a_press():
+    life = Life(MOMENTARY, kept=LEAVE)
+    life.tell()
+    life.card_answers()
+    life.passes(4.0)
+    _touch_unheard(life)
+    life.undone = False  # as if it had not been noted
+    life.restart(same_boot=True)
+    life.tell()
+    life.card_answers()
+    with pytest.raises(AssertionError):
+        life.passes(4.0)
 
 
 def test_the_reckoning_would_catch_an_agent_that_is_too_quick():

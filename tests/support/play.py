@@ -33,6 +33,7 @@ from edge_agent.core.settings import (
     Settings,
     SwitchKind,
 )
+from edge_agent.core.switch_memory import EarlierLife
 
 C = TypeVar("C")
 
@@ -80,8 +81,9 @@ class Play:
         wall_s: float = WALL_S,
         boot: str = "boot-1",
         at: float = 0.0,
+        earlier: EarlierLife | None = None,
     ) -> "Play":
-        """A box that has just started."""
+        """A box that has just started, or its agent alone."""
         about = About(version="1.0", boot=boot)
         clock = ClockRead(wall_s=wall_s, trusted=wall_s > 0, source="test")
         agent = Agent(
@@ -91,6 +93,7 @@ class Play:
             at=at,
             clock=clock,
             remembered=remembered,
+            earlier=earlier,
         )
         play = cls(agent, now=at)
         play._note(agent.start(at=at))

@@ -30,6 +30,7 @@ from edge_agent.core.messages import (
     KeepPicture,
     OpenShutter,
     PowerCameras,
+    PressKept,
     Purge,
     Purged,
     Remember,
@@ -41,6 +42,7 @@ from edge_agent.core.messages import (
 )
 from edge_agent.core.settings import Camera, CameraKind, Electrics, Journal, Settings
 from edge_agent.inbox import Inbox
+from edge_agent.press_note import PressNote
 from edge_agent.sensors import Sensors
 from edge_agent.shutter import Shutter
 from edge_agent.simulate import Street
@@ -88,8 +90,19 @@ class LeapClock(SystemClock):
 class Box:
     """One life of a box on *folder*; the thread that built it owns the core. A context manager."""
 
-    def __init__(self, folder: Path, boot: str, *, pressed: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        boot: str,
+        *,
+        pressed: bool = False,
+        runtime: Path | None = None,
+        from_s: float = 10.0,
+    ) -> None:
+        """*runtime*: the folder that outlives the process, not the boot. *from_s*: when in this boot the life begins."""
         self.clock = LeapClock(boot)
+        self.clock.leap(from_s - self.clock.now())
+        self.note = PressNote(runtime or folder / "no such folder", boot=boot)
         self.shutter = Shutter()
         self.inbox = Inbox(self.clock, lambda: self.shutter.presses)
         self.settings = _settings(folder)
@@ -105,6 +118,7 @@ class Box:
             clock=self.clock,
             post=self.inbox.post,
             presses=lambda: self.shutter.presses,
+            runtime_folder=runtime,
         )
         self.sensors = Sensors(
             self.settings.privacy,
@@ -115,6 +129,7 @@ class Box:
             shutter=self.shutter,
             post=self.inbox.post,
             clock=self.clock,
+            note=self.note,
         )
 
     def __enter__(self) -> Box:
@@ -126,6 +141,7 @@ class Box:
             random=lambda: 0.5,
             at=self.clock.now(),
             clock=ClockRead(wall_s=1_800_000_000.0, trusted=True, source="test"),
+            earlier=self.note.earlier,
         )
         self._done(self.agent.start(at=self.clock.now()))
         return self
@@ -169,6 +185,8 @@ class Box:
                     self.spool.keep(command.record)
                 case Purge():
                     self.spool.purge(command)
+                case PressKept():
+                    self.note.kept(command.press)
                 case Remember():
                     self.spool.remember(command.memory, command.value)
                 case Fetch():

@@ -6,8 +6,10 @@ own loop does; the core takes each event in the moment it is posted, unless the 
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from edge_agent.core.agent import About, Agent
 from edge_agent.core.messages import (
@@ -20,6 +22,7 @@ from edge_agent.core.messages import (
     Memory,
     OpenShutter,
     PowerCameras,
+    PressKept,
     Record,
     Remember,
     Remembered,
@@ -30,6 +33,7 @@ from edge_agent.core.messages import (
     Tick,
 )
 from edge_agent.core.settings import Electrics, Privacy, Relay, SwitchKind
+from edge_agent.press_note import PressNote
 from edge_agent.sensors import Sensors
 from edge_agent.sensors.rounds import _ROUND_MIN_S
 from edge_agent.shutter import Shutter
@@ -64,6 +68,8 @@ class SwitchBox:
     clock: SimulatedClock = field(default_factory=SimulatedClock)
     shutter: Shutter = field(default_factory=Shutter)
     busy: bool = False  # the core hears nothing, its events wait
+    card_works: bool = True
+    runtime: Path | None = None  # the folder that outlives the process; None = there is none
 
     def __post_init__(self) -> None:
         self.street = Street(self.privacy, now=self.clock.now)
@@ -81,6 +87,9 @@ class SwitchBox:
 
     def _begin(self) -> None:
         chosen = replace(settings(cameras=(GATE,)), privacy=self.privacy, runs=())
+        self.note = None
+        if self.runtime is not None:
+            self.note = PressNote(self.runtime, boot=self.clock.boot)
         self.sensors = _Woken(
             self.privacy,
             (),
@@ -90,6 +99,7 @@ class SwitchBox:
             shutter=self.shutter,
             post=self._post,
             clock=self.clock,
+            note=self.note,
             edges_alive=lambda: True,
         )
         self.sensors.on_wake = self._woken
@@ -100,13 +110,22 @@ class SwitchBox:
             at=self.clock.at,
             clock=ClockRead(wall_s=NOON_S, trusted=True, source="test"),
             remembered=self.kept,
+            earlier=None if self.note is None else self.note.earlier,
         )
         self._next_at = self.clock.at
         self._perform(self.agent.start(at=self.clock.at))
 
-    def restart(self) -> None:
-        """The agent's process ended and comes again: what it drove is let go, what it knew is on the card."""
+    def restart(self, *, boot: str | None = None) -> None:
+        """The agent's process ended and comes again: what it drove is let go, what it knew is on the card.
+
+        *boot*: the box itself was started again, and what lay in memory is gone.
+        """
         self.sensors._close()
+        if boot is not None:
+            self.clock.boot = boot
+            if self.runtime is not None:
+                shutil.rmtree(self.runtime)
+                self.runtime.mkdir()
         self.shutter, self.started, self._waiting = Shutter(), None, []
         self._begin()
 
@@ -181,8 +200,12 @@ class SwitchBox:
                 case Keep(record=record):
                     self.records.append(record)
                 case Remember(memory=memory, value=value):
-                    self.kept[memory] = value
-                    self._take(Remembered(memory=memory, value=value, durable=True))
+                    if self.card_works:
+                        self.kept[memory] = value
+                    self._take(Remembered(memory=memory, value=value, durable=self.card_works))
+                case PressKept(press=press):
+                    if self.note is not None:
+                        self.note.kept(press)
                 case _:
                     pass
 
