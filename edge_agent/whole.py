@@ -40,7 +40,7 @@ def stamp(path: Path) -> Stamp:
 
 def write(path: Path, raw: bytes, *, mode: int = _FILE_MODE) -> None:
     """Replace *path* by *raw*, whole or not at all; makes its folder. OSError if the disk refuses."""
-    _make_folder(path.parent)
+    make_folder(path.parent)
     beside = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
@@ -68,12 +68,13 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _make_folder(folder: Path) -> None:
-    """As `mkdir -p`; what root makes belongs to whom the folder above it belongs."""
+def make_folder(folder: Path) -> None:
+    """As `mkdir -p`; on disk on return. What root makes belongs to whom the folder above it belongs. OSError if the disk refuses."""
     if folder.is_dir():
         return
-    _make_folder(folder.parent)
+    make_folder(folder.parent)
     folder.mkdir(mode=_FOLDER_MODE, exist_ok=True)
     if os.geteuid() == 0:
         owner = folder.parent.stat()
         os.chown(folder, owner.st_uid, owner.st_gid)
+    sync_folder(folder.parent)  # or what is in it would go with it

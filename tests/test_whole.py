@@ -58,3 +58,18 @@ def test_what_root_writes_belongs_to_whom_the_folder_belongs(tmp_path: Path) -> 
     whole.write(path, b"one")
     for made in (path, path.parent):
         assert (made.stat().st_uid, made.stat().st_gid) == (4242, 4343)
+
+
+def test_a_folder_that_is_made_lasts_as_what_is_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[Path] = []
+    honest = whole.sync_folder
+
+    def noted(folder: Path) -> None:
+        synced.append(folder)
+        honest(folder)
+
+    monkeypatch.setattr(whole, "sync_folder", noted)
+    whole.write(tmp_path / "a" / "b" / "file", b"one")
+    assert synced == [tmp_path, tmp_path / "a", tmp_path / "a" / "b"]

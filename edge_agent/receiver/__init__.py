@@ -4,9 +4,9 @@ Promises: a record is acknowledged only after it is committed to disk; the same 
 (box, epoch, seq); a picture that was withdrawn is destroyed, and is not kept if it arrives later or again; names of files
 come from checked words only, whatever a topic says; where an audit chain does not hold, it says so.
 One receiver for all boxes of a broker; two at one broker would contradict each other's watermarks.
-Not its job: a portal, many thousand boxes on one machine, deciding on orders.
+Not its job: a portal, years of many thousand boxes on one machine, deciding on orders.
 
-`service.py` is the receiver at a broker and its threads; `store.py` what it keeps, with `ranges.py` (which seqs came),
+`service.py` is the receiver at a broker and its threads, `line.py` its connection; `store.py` what it keeps, with `ranges.py` (which seqs came),
 `asked_back.py` (withdrawn pictures), `chains.py` (the audit chains) and `news.py` (open work orders and findings); `summary.py`
 what it says of all that, `table.py` for a person; `gaps.py` what a box's record has holes in, and why; `signing.py` signs orders;
 `command.py` is the command.

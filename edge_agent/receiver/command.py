@@ -20,8 +20,8 @@ from edge_agent.core.messages import Json
 from edge_agent.core.settings import is_loopback
 from edge_agent.receiver import gaps
 from edge_agent.receiver.service import ROUND_S, Receiver
-from edge_agent.receiver.summary import Summary, to_json
-from edge_agent.receiver.table import table
+from edge_agent.receiver.summary import Lines, Summary, to_json
+from edge_agent.receiver.table import Screen, table
 from edge_agent.seal import Opener, SealError
 from edge_agent.stick import StickError
 
@@ -63,8 +63,10 @@ def main(argv: list[str]) -> int:
     if summary.failure:
         print(f"edge-agent hub: gave up: {summary.failure}", file=sys.stderr)
     if not receiver.ever_connected:
+        why = summary.not_connected or "no answer yet"
         print(
-            f"edge-agent hub: no broker answered at {options.host}:{options.port}", file=sys.stderr
+            f"edge-agent hub: not connected to {options.host}:{options.port}: {why}",
+            file=sys.stderr,
         )
         return 2
     return 0 if summary.complete and summary.intact else 1
@@ -92,7 +94,10 @@ def _options(argv: list[str]) -> _Options:
         " 2 not started or never connected.",
     )
     parser.add_argument(
-        "--host", default="127.0.0.1", help="the MQTT 5 broker (default: %(default)s)"
+        "--host",
+        type=_host,
+        default="127.0.0.1",
+        help="the MQTT 5 broker (default: %(default)s)",
     )
     parser.add_argument(
         "--port", type=_port, default=0, metavar="PORT", help="default: 1883, or 8883 with --ca"
@@ -164,6 +169,18 @@ def _tls(options: _Options) -> ssl.SSLContext | None:
     return context
 
 
+def _host(text: str) -> str:
+    """What can be asked for at all; whether it is there the line says."""
+    try:
+        sound = bool(text.encode("idna")) and not set(text) & set("/@?# ")
+    except UnicodeError:  # a label that is empty or too long
+        sound = False
+    if not sound:
+        msg = f"{text!r} is no host name and no IP address"
+        raise argparse.ArgumentTypeError(msg)
+    return text
+
+
 def _port(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= 65_535:
         msg = f"{text!r} is no port, from 1 to 65535"
@@ -189,17 +206,18 @@ def _show(receiver: Receiver, options: _Options, clock: Clock) -> None:
             pass
     elif options.json:
         shown = None
+        lines = Lines()
         while not receiver.wait_stopped(ROUND_S):
             summary = receiver.summary()
             if summary != shown:
-                _print(summary, clock, as_json=True)
+                print(lines.line(summary), flush=True)
                 shown = summary
     else:
         from rich.live import Live  # noqa: PLC0415 - a terminal only
 
-        with Live(table(receiver.summary(), now_s=clock.wall()), refresh_per_second=2) as live:
+        with Live(Screen(receiver.summary(), now_s=clock.wall()), refresh_per_second=2) as live:
             while not receiver.wait_stopped(ROUND_S):
-                live.update(table(receiver.summary(), now_s=clock.wall()))
+                live.update(Screen(receiver.summary(), now_s=clock.wall()))
 
 
 def _print(summary: Summary, clock: Clock, *, as_json: bool) -> None:

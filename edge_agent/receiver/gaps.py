@@ -7,6 +7,7 @@ Not its job: getting it back (the watermark asks for what is missing), the minut
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 from edge_agent.core import wire
 from edge_agent.core.messages import Json, Rank
 from edge_agent.receiver.ranges import Ranges
-from edge_agent.receiver.store import DATABASE
+from edge_agent.receiver.store import DATABASE, of_file
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -70,13 +71,13 @@ def report(folder: Path) -> tuple[BoxGaps, ...]:
     if not path.is_file():
         msg = f"{path} is not there: --folder names the folder of a receiver that has run"
         raise FileNotFoundError(msg)
-    sql = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
-    try:
+    with (
+        of_file(path),
+        contextlib.closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as sql,
+    ):
         sql.execute("BEGIN")  # one state of things, whatever a running hub commits meanwhile
         boxes = [row[0] for row in sql.execute("SELECT box FROM box UNION SELECT box FROM record")]
         return tuple(_Report(sql, box).made() for box in boxes)
-    finally:
-        sql.close()
 
 
 class _Report:

@@ -9,22 +9,23 @@ Not its job: what is kept and how (store.py), deciding on orders.
 from __future__ import annotations
 
 import contextlib
-import os
 import queue
 import ssl
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from paho.mqtt.client import Client, MQTTMessage, MQTTv5
-from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.client import MQTTMessage
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from edge_agent.clock import Clock
 from edge_agent.core import wire
+from edge_agent.receiver.line import Line
 from edge_agent.receiver.store import Came, Imported, Store
 from edge_agent.receiver.summary import Summary
 from edge_agent.seal import Opener
@@ -65,7 +66,7 @@ class Receiver:
         self._on_change = on_change
         self._came: queue.Queue[Came | None] = queue.Queue(WAITING_MESSAGES)
         self._connected = threading.Event()
-        self._ever_connected = False
+        self._ever_connected = self._told_connected = False
         self._stopping = threading.Event()
         self._stopped = False
         self._changed_at = clock.now()
@@ -74,7 +75,7 @@ class Receiver:
 
         self._failure = ""
         self._store: Store | None = None
-        self._client: Client | None = self._new_client(tls)
+        self._client: Line | None = self._new_client(tls)
         self._thread = threading.Thread(target=self._work, name="receiver", daemon=True)
 
     def __enter__(self) -> Receiver:
@@ -147,23 +148,26 @@ class Receiver:
 
     # ---- the library's thread ----
 
-    def _new_client(self, tls: ssl.SSLContext | None) -> Client:
-        client = Client(
-            CallbackAPIVersion.VERSION2, client_id=f"hub-{os.urandom(6).hex()}", protocol=MQTTv5
+    def _new_client(self, tls: ssl.SSLContext | None) -> Line:
+        client = Line(tls)
+        client.on_connect = lambda _c, _u, _f, code, _p: self._on_connect(client, code)
+        client.on_disconnect = lambda _c, _u, flags, code, _p: self._on_disconnect(
+            client, code, said=flags.is_disconnect_packet_from_server
         )
-        client.reconnect_delay_set(1, 5)  # one receiver, beside its broker: nobody to be polite to
-        if tls is not None:
-            client.tls_set_context(tls)
-        client.on_connect = lambda found, _u, _f, code, _p: self._on_connect(found, code.value)
-        client.on_disconnect = lambda _c, _u, _f, _code, _p: self._connected.clear()
         client.on_message = lambda _c, _u, message: self._on_message(message)
         return client
 
-    def _on_connect(self, client: Client, code: int) -> None:
-        if code == 0:
+    def _on_connect(self, client: Line, code: ReasonCode) -> None:
+        if client.answered(code.value, str(code)):
             client.subscribe(ALL, options=SubscribeOptions(qos=1, noLocal=True))
             self._connected.set()
             self._ever_connected = True
+
+    def _on_disconnect(self, client: Line, code: ReasonCode, *, said: bool) -> None:
+        if not self._failure:  # or it is we who leave
+            was_up = self._connected.is_set()
+            client.cut(was_up=was_up, code=code.value if said else 0, name=str(code))
+        self._connected.clear()
 
     def _on_message(self, message: MQTTMessage) -> None:
         """Queue it; a full queue holds up the broker, which is what flow control is for."""
@@ -200,10 +204,10 @@ class Receiver:
             if came:
                 store.commit(came)
             if self._connected.is_set() and not was_connected:
-                for box in store.boxes.values():
-                    # A broker that lost its memory lost the watermarks too.
-                    box.ack_due = box.epoch is not None
+                # A broker that lost its memory lost the watermarks too.
+                store.ack_due.update(store.boxes)
             changed = bool(came) or self._connected.is_set() != was_connected
+            changed = changed or self._why_not() != self._summary.not_connected
             was_connected = self._connected.is_set()
             self._acknowledge(store, all_now=ended)
             if changed:
@@ -230,15 +234,18 @@ class Receiver:
         if client is None or not self._connected.is_set():
             return
         now = self._clock.now()
-        for name, box in store.boxes.items():
+        for name in sorted(store.ack_due):
+            box = store.boxes[name]
             soon = all_now or box.unacked >= ACK_RECORDS or now - box.acked_at >= ACK_S
-            if not box.ack_due or box.epoch is None or not soon:
+            if box.epoch is None or not soon:
                 continue
             payload = wire.watermark(store.mark(name, box.epoch))
             properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
             properties.ContentType = wire.JSON_CONTENT
             client.publish(f"{name}/ack", payload, qos=1, retain=True, properties=properties)
-            box.ack_due, box.unacked, box.acked_at = bool(box.fresh), 0, now
+            box.unacked, box.acked_at = 0, now
+            if not box.fresh:
+                store.ack_due.discard(name)
 
     def _tell(self) -> None:
         store, before = self._store, self._summary
@@ -252,10 +259,20 @@ class Receiver:
             faults=store.faults,
             last_fault=store.last_fault,
             failure=self._failure,
+            not_connected=self._why_not(),
         )
         with self._lock:
             self._summary = summary
-        if summary != before:
+        if summary == before:
+            return
+        # A line that comes and goes brings nothing; but what it brings first has its time to come.
+        line = replace(before, connected=summary.connected, not_connected=summary.not_connected)
+        if summary != line or (summary.connected and not self._told_connected):
             self._changed_at = self._clock.now()
-            if self._on_change is not None:
-                self._on_change(summary)
+        self._told_connected = self._told_connected or summary.connected
+        if self._on_change is not None:
+            self._on_change(summary)
+
+    def _why_not(self) -> str:
+        client = self._client
+        return "" if client is None or self._connected.is_set() else client.why

@@ -9,14 +9,15 @@ Used by one thread. Not its job: the broker (service.py), what a person sees (ta
 from __future__ import annotations
 
 import bisect
+import contextlib
 import fcntl
 import json
 import os
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final
 
 from edge_agent import whole
 from edge_agent.clock import Clock
@@ -36,7 +37,6 @@ MAX_RANGES: Final = 200
 IMPORT_MESSAGES: Final = 64  # a transaction; pictures are among them
 
 _FILE_MODE: Final = 0o640
-_FOLDER_MODE: Final = 0o750
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS record (
@@ -63,8 +63,6 @@ CREATE TABLE IF NOT EXISTS camera (
   box TEXT NOT NULL, camera TEXT NOT NULL, state TEXT NOT NULL, received REAL NOT NULL,
   PRIMARY KEY (box, camera)) WITHOUT ROWID;
 """
-
-_Key: TypeAlias = "tuple[str, str]"  # box, epoch
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,10 +105,14 @@ class Box:
     pictures_of: dict[str, int] = field(default_factory=dict)
     chains: Chains = field(default_factory=Chains)
     news: News = field(default_factory=News)
+    kept: dict[str, Ranges] = field(default_factory=dict)  # by epoch: the seqs accounted for
     unacked: int = 0
     fresh: set[int] = field(default_factory=set)  # seqs that came since they were last acknowledged
     acked_at: float = -1e9
-    ack_due: bool = False
+
+    def ranges(self, epoch: str) -> Ranges:
+        """The seqs of *epoch* that came or were declared as gone; to be added to."""
+        return self.kept.setdefault(epoch, Ranges())
 
 
 class Store:
@@ -125,14 +127,24 @@ class Store:
         self._clock = clock
         self._opener = opener
         self.boxes: dict[str, Box] = {}
-        self._ranges: dict[_Key, Ranges] = {}
+        self.ack_due: set[str] = set()  # the boxes that wait for a watermark
+        # What is said of a box is made anew only when something came of it: a commit of 200 messages among 10,000 boxes
+        # must not cost 10,000 summaries.
+        self._said: dict[str, BoxSummary] = {}
+        self._touched: set[str] = set()
+        self._all: tuple[BoxSummary, ...] = ()
         self.duplicates = self.faults = self.withdrawn = 0
         self.last_fault = ""
-        _make_folder(folder)
+        try:
+            whole.make_folder(folder)
+        except FileExistsError as error:
+            msg = f"--folder {folder}: {error.filename} is a file; it needs a folder, which is made if it is not there"
+            raise NotADirectoryError(msg) from error
         self._lock = _locked(folder)
         try:
-            self._sql = _open(folder / DATABASE)
-            self._recall(self._sql)
+            with of_file(folder / DATABASE):
+                self._sql = _open(folder / DATABASE)
+                self._recall(self._sql)
         except BaseException:
             os.close(self._lock)
             raise
@@ -144,7 +156,7 @@ class Store:
 
     def commit(self, came: Sequence[Came]) -> None:
         """One transaction. Pictures are written and destroyed before its end: if it fails, all of it comes again."""
-        with self._sql as sql:
+        with of_file(self._folder / DATABASE), self._sql as sql:
             for message in came:
                 self._receive(sql, message)
 
@@ -159,8 +171,9 @@ class Store:
         found = Import(folder)
         try:
             manifest = found.manifest
-            key, duplicates = (manifest.box, manifest.epoch), self.duplicates
-            known = self.boxes.setdefault(manifest.box, Box(epoch=manifest.epoch))
+            duplicates = self.duplicates
+            known = self._box(manifest.box)
+            known.epoch = known.epoch or manifest.epoch
             known.simulated = known.simulated or manifest.simulated
             before = known.records
             came: list[Came] = []
@@ -172,7 +185,7 @@ class Store:
             self.commit(came)
             if manifest.oldest_seq is not None and manifest.oldest_seq > 1:
                 with self._sql as sql:  # as a birth would tell
-                    self._gone(sql, key, [(1, manifest.oldest_seq - 1)])
+                    self._gone(sql, manifest.box, manifest.epoch, [(1, manifest.oldest_seq - 1)])
         finally:
             found.close()
         for why in found.faults:
@@ -182,7 +195,7 @@ class Store:
             epoch=manifest.epoch,
             new=known.records - before,
             duplicates=self.duplicates - duplicates,
-            missing=self._ranges.setdefault(key, Ranges()).missing(),
+            missing=known.ranges(manifest.epoch).missing(),
             simulated=manifest.simulated,
             finished=manifest.finished,
         )
@@ -211,9 +224,13 @@ class Store:
                 )
             case _:
                 return  # our own words, replies, and what a box says to itself
-        known = self.boxes.get(box)
-        if known is not None and not came.retained:
-            known.heard = self._clock.wall()
+        if box in self.boxes and not came.retained:
+            self._box(box).heard = self._clock.wall()
+
+    def _box(self, name: str) -> Box:
+        """The box, to be changed."""
+        self._touched.add(name)
+        return self.boxes.setdefault(name, Box())
 
     def _presence(
         self, sql: sqlite3.Connection, box: str, told: wire.Presence | wire.Fault
@@ -221,7 +238,7 @@ class Store:
         if isinstance(told, wire.Fault):
             self._fault(box, told.why)
             return
-        known = self.boxes.setdefault(box, Box())
+        known = self._box(box)
         if known.since is None or known.online != told.online:
             known.since = self._clock.wall()
         known.online, known.simulated, known.version = told.online, told.simulated, told.version
@@ -229,9 +246,10 @@ class Store:
             known.epoch = told.epoch
             known.fresh.clear()
         if told.online and told.epoch is not None:
-            known.ack_due, known.acked_at = True, -1e9  # it waits for our word
+            self.ack_due.add(box)
+            known.acked_at = -1e9  # it waits for our word
             if told.oldest_seq is not None and told.oldest_seq > 1:
-                self._gone(sql, (box, told.epoch), [(1, told.oldest_seq - 1)])
+                self._gone(sql, box, told.epoch, [(1, told.oldest_seq - 1)])
         sql.execute(
             "INSERT OR REPLACE INTO box VALUES (?, ?, ?, ?, ?, ?)",
             (box, known.epoch, told.online, told.simulated, told.version, known.since),
@@ -242,7 +260,7 @@ class Store:
         if isinstance(state, wire.Fault):
             self._fault(f"{box}/camera/{camera}", state.why)
             return
-        self.boxes.setdefault(box, Box()).cameras[camera] = state
+        self._box(box).cameras[camera] = state
         sql.execute(
             "INSERT OR REPLACE INTO camera VALUES (?, ?, ?, ?)",
             (box, camera, payload.decode(), self._clock.wall()),
@@ -264,10 +282,9 @@ class Store:
     def _record(
         self, sql: sqlite3.Connection, address: wire.Address, box: str, record: wire.Arrived
     ) -> None:
-        key = (box, record.epoch)
-        known = self.boxes.setdefault(box, Box())
+        known = self._box(box)
         known.epoch = known.epoch or record.epoch
-        known.ack_due = True
+        self.ack_due.add(box)
         known.unacked += 1
         if record.epoch == known.epoch:
             known.fresh.add(record.seq)  # also if it came before: the box has not heard that
@@ -295,10 +312,10 @@ class Store:
             known.pictures_of[record.camera] = known.pictures_of.get(record.camera, 0) + 1
         self.withdrawn += path is None and record.jpeg is not None
         known.kinds[record.kind] = known.kinds.get(record.kind, 0) + 1
-        self._ranges.setdefault(key, Ranges()).add(record.seq, record.seq)
+        known.ranges(record.epoch).add(record.seq, record.seq)
         known.chains.take(record)
         known.news.take(record)
-        self._gone(sql, key, wire.accounted_for(record))
+        self._gone(sql, box, record.epoch, wire.accounted_for(record))
         if record.kind == WITHDRAW:
             self._withdraw(sql, box, record)
 
@@ -325,7 +342,7 @@ class Store:
         picture = self._opened(record.jpeg)
         if wire.is_sealed(picture):
             relative = relative.with_suffix(".age")
-        _write_whole(self._folder / relative, picture)
+        whole.write(self._folder / relative, picture)
         return str(relative)
 
     def _picture_again(
@@ -339,7 +356,7 @@ class Store:
         picture = self._opened(record.jpeg or b"")
         if not wire.is_sealed(picture):
             opened = Path(path).with_suffix(".jpg")
-            _write_whole(self._folder / opened, picture)
+            whole.write(self._folder / opened, picture)
             named = "UPDATE record SET picture = ? WHERE box = ? AND epoch = ? AND seq = ?"
             sql.execute(named, (str(opened), box, record.epoch, record.seq))
 
@@ -399,13 +416,16 @@ class Store:
         for day in emptied:  # or a power cut brings back what was taken back
             whole.sync_folder(day)
 
-    def _gone(self, sql: sqlite3.Connection, key: _Key, ranges: Iterable[tuple[int, int]]) -> None:
+    def _gone(
+        self, sql: sqlite3.Connection, box: str, epoch: str, ranges: Iterable[tuple[int, int]]
+    ) -> None:
+        kept = self._box(box).ranges(epoch)
         for first, last in ranges:
-            self._ranges.setdefault(key, Ranges()).add(first, last)
+            kept.add(first, last)
             # Each birth says "nothing below n" with a higher n: one row for that, not one for each birth.
             inside = "DELETE FROM gone WHERE box = ? AND epoch = ? AND first >= ? AND first <= ? AND last <= ?"
-            sql.execute(inside, (*key, first, last, last))
-            sql.execute("INSERT INTO gone VALUES (?, ?, ?, ?)", (*key, first, last))
+            sql.execute(inside, (box, epoch, first, last, last))
+            sql.execute("INSERT INTO gone VALUES (?, ?, ?, ?)", (box, epoch, first, last))
 
     def _fault(self, place: str, why: str) -> None:
         self.faults += 1
@@ -420,7 +440,7 @@ class Store:
         What came beyond those is named by itself, or the box would keep it and fall silent; the rest of it in the next.
         """
         box = self.boxes[name]
-        ranges = self._ranges.setdefault((name, epoch), Ranges())
+        ranges = box.ranges(epoch)
         upto, missing = ranges.mark(MAX_RANGES)
         also: list[tuple[int, int]] = []
         left = sorted(box.fresh)
@@ -435,12 +455,15 @@ class Store:
     # ---- what is known ----
 
     def summaries(self) -> tuple[BoxSummary, ...]:
-        """All boxes, in the order of their names."""
-        return tuple(self._summary(name, box) for name, box in sorted(self.boxes.items()))
+        """All boxes, in the order of their names. A box of which nothing came since has the summary that it had."""
+        if self._touched:
+            self._said |= {name: self._summary(name, self.boxes[name]) for name in self._touched}
+            self._touched = set()
+            self._all = tuple(said for _, said in sorted(self._said.items()))
+        return self._all
 
     def _summary(self, name: str, box: Box) -> BoxSummary:
-        kept = {epoch: ranges for (of, epoch), ranges in self._ranges.items() if of == name}
-        ranges = kept.get(box.epoch or "", Ranges())
+        ranges = box.kept.get(box.epoch or "", Ranges())
         return BoxSummary(
             box=name,
             online=box.online,
@@ -460,11 +483,11 @@ class Store:
             heard=box.heard,
             orders=box.news.orders,
             findings=box.news.findings,
-            breaks=box.chains.breaks(kept),
+            breaks=box.chains.breaks(box.kept),
         )
 
     def _recall(self, sql: sqlite3.Connection) -> None:
-        """Read back what an earlier run committed."""
+        """Read back what an earlier run committed: box by box, or a database that memory does not hold is read from disk thrice."""
         for box, epoch, online, simulated, version, seen in sql.execute("SELECT * FROM box"):
             self.boxes[box] = Box(
                 epoch=epoch,
@@ -473,35 +496,41 @@ class Store:
                 version=version,
                 since=seen,
             )
+        for name in _names(sql):
+            self._recall_box(sql, name, self.boxes.setdefault(name, Box()))
+        for name, epoch, first, last in sql.execute("SELECT * FROM gone"):
+            self._box(name).ranges(epoch).add(first, last)
+        for name, camera, state, _ in sql.execute("SELECT * FROM camera"):
+            self._box(name).cameras[camera] = json.loads(state)
+        self._touched.update(self.boxes)
+
+    def _recall_box(self, sql: sqlite3.Connection, name: str, known: Box) -> None:
         islands = (
-            "SELECT box, epoch, MIN(seq), MAX(seq) FROM (SELECT box, epoch, seq, seq - ROW_NUMBER() OVER "
-            "(PARTITION BY box, epoch ORDER BY seq) AS island FROM record) GROUP BY box, epoch, island "
-            "UNION ALL SELECT box, epoch, first, last FROM gone"
+            "SELECT epoch, MIN(seq), MAX(seq) FROM (SELECT epoch, seq, seq - ROW_NUMBER() OVER "
+            "(PARTITION BY epoch ORDER BY seq) AS island FROM record WHERE box = ?) GROUP BY epoch, island"
         )
-        for box, epoch, first, last in sql.execute(islands):
-            self._ranges.setdefault((box, epoch), Ranges()).add(first, last)
+        for epoch, first, last in sql.execute(islands, (name,)):
+            known.ranges(epoch).add(first, last)
         counts = (
-            "SELECT box, kind, camera, COUNT(*), COUNT(picture), MAX(epoch), MAX(received) FROM record"
-            " GROUP BY box, kind, camera"
+            "SELECT kind, camera, COUNT(*), COUNT(picture), MAX(epoch), MAX(received) FROM record"
+            " WHERE box = ? GROUP BY kind, camera"
         )
-        for box, kind, camera, records, pictures, epoch, received in sql.execute(counts):
-            known = self.boxes.setdefault(box, Box(epoch=epoch))
+        for kind, camera, records, pictures, epoch, received in sql.execute(counts, (name,)):
+            known.epoch = known.epoch or epoch
             known.kinds[kind] = known.kinds.get(kind, 0) + records
             known.records += records
             known.pictures += pictures
             known.heard = max(known.heard or 0.0, received)
             if pictures:
                 known.pictures_of[camera] = known.pictures_of.get(camera, 0) + pictures
-        for box, camera, state, _ in sql.execute("SELECT * FROM camera"):
-            self.boxes.setdefault(box, Box()).cameras[camera] = json.loads(state)
         # Epochs in the order in which they came, as `News` reckons.
         told = (
-            "SELECT box, epoch, seq, kind, rank, camera, boot, at, time, trusted, data FROM record"
-            " WHERE kind LIKE 'finding.%' OR kind LIKE 'work!_order.%' ESCAPE '!' OR kind = 'agent.started'"
-            " OR instr(data, ?) ORDER BY received, seq"
+            "SELECT epoch, seq, kind, rank, camera, boot, at, time, trusted, data FROM record"
+            " WHERE box = ? AND (kind LIKE 'finding.%' OR kind LIKE 'work!_order.%' ESCAPE '!'"
+            " OR kind = 'agent.started' OR instr(data, ?)) ORDER BY received, seq"
         )
-        for box, epoch, seq, kind, rank, camera, boot, at, time, trusted, data in sql.execute(
-            told, (MARK,)
+        for epoch, seq, kind, rank, camera, boot, at, time, trusted, data in sql.execute(
+            told, (name, MARK)
         ):
             record = wire.Arrived(
                 epoch=epoch,
@@ -515,38 +544,48 @@ class Store:
                 trusted=bool(trusted),
                 data=data,
             )
-            self.boxes[box].chains.take(record)
-            self.boxes[box].news.take(record)
+            known.chains.take(record)
+            known.news.take(record)
+
+
+def _names(sql: sqlite3.Connection) -> Iterator[str]:
+    """The boxes that records are kept of: one look-up each, not one walk over all records."""
+    after = "SELECT box FROM record WHERE box > ? ORDER BY box LIMIT 1"
+    found = sql.execute(after, ("",)).fetchone()
+    while found is not None:
+        (name,) = found
+        yield name
+        found = sql.execute(after, (name,)).fetchone()
+
+
+@contextlib.contextmanager
+def of_file(path: Path) -> Iterator[None]:
+    """The library names no file: what it says is said of *path*, with what to do."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:  # the disk, a right, or tables that are not ours
+        msg = (
+            f"{path}: {error}; it needs room, the right to write there, and to be a receiver's own"
+        )
+        raise sqlite3.OperationalError(msg) from error
+    except sqlite3.Error as error:
+        msg = f"{path}: {error}; restore it from a copy, or name another --folder"
+        raise sqlite3.DatabaseError(msg) from error
 
 
 def _open(path: Path) -> sqlite3.Connection:
     sql = sqlite3.connect(path, check_same_thread=False)  # opened by `start`, used by one thread
+    there = {name for (name,) in sql.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if (
+        there and "record" not in there
+    ):  # before a table of ours is put into what is somebody else's
+        sql.close()
+        msg = "is another program's database"
+        raise sqlite3.DatabaseError(msg)
     sql.execute("PRAGMA journal_mode = WAL").fetchall()
     sql.execute("PRAGMA synchronous = FULL").fetchall()
     sql.executescript(_SCHEMA)
     return sql
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    """The file is there with all of *content*, or not at all; on disk when this returns."""
-    _make_folder(path.parent)
-    draft = path.with_suffix(".part")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
-    with os.fdopen(os.open(draft, flags, _FILE_MODE), "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
-    whole.sync_folder(path.parent)
-
-
-def _make_folder(folder: Path) -> None:
-    """As `mkdir -p`; on disk when this returns, or what is in it would go with it."""
-    if folder.is_dir():
-        return
-    _make_folder(folder.parent)
-    folder.mkdir(mode=_FOLDER_MODE, exist_ok=True)
-    whole.sync_folder(folder.parent)
 
 
 def _locked(folder: Path) -> int:

@@ -6,6 +6,7 @@ Not its job: collecting it (store.py), showing it to a person (table.py).
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 
 from edge_agent.core.messages import Json
@@ -80,6 +81,9 @@ class Summary:
     faults: int = 0
     last_fault: str = ""
     failure: str = ""  # why the receiver gave up; "" = it did not
+    not_connected: str = (
+        ""  # what keeps it from its broker; "" = nothing, or nothing that is known yet
+    )
 
     @property
     def complete(self) -> bool:
@@ -94,8 +98,33 @@ class Summary:
 
 def to_json(summary: Summary) -> dict[str, Json]:
     """A summary for machines; keys are stable."""
+    return {**_head(summary), "boxes": [_box(box) for box in summary.boxes]}
+
+
+class Lines:
+    """The same as text, for one who wants it at each change: only boxes that changed are written anew."""
+
+    def __init__(self) -> None:
+        self._texts: dict[str, tuple[BoxSummary, str]] = {}
+
+    def line(self, summary: Summary) -> str:
+        """As `to_json`, in one line."""
+        for box in summary.boxes:
+            known = self._texts.get(box.box)
+            if known is None or known[0] is not box:
+                self._texts[box.box] = box, _text(_box(box))
+        boxes = ",".join(self._texts[box.box][1] for box in summary.boxes)
+        return f'{_text(_head(summary))[:-1]},"boxes":[{boxes}]}}'
+
+
+def _text(told: Json) -> str:
+    return json.dumps(told, separators=(",", ":"))
+
+
+def _head(summary: Summary) -> dict[str, Json]:
     return {
         "connected": summary.connected,
+        "not_connected": summary.not_connected,
         "complete": summary.complete,
         "intact": summary.intact,
         "duplicates": summary.duplicates,
@@ -103,7 +132,6 @@ def to_json(summary: Summary) -> dict[str, Json]:
         "faults": summary.faults,
         "last_fault": summary.last_fault,
         "failure": summary.failure,
-        "boxes": [_box(box) for box in summary.boxes],
     }
 
 

@@ -13,7 +13,7 @@ from edge_agent.core.messages import Json
 from edge_agent.receiver.summary import BoxSummary, CameraSummary, OrderSummary, Summary
 
 if TYPE_CHECKING:
-    from rich.console import Group, RenderableType
+    from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
     from rich.text import Text
 
 MAX_TEXT: Final = 200
@@ -26,27 +26,71 @@ _NEUTRAL: Final = frozenset({"no loop", "private", "off", ""})
 def table(summary: Summary, *, now_s: float) -> Group:
     """All of it, in 80 columns or more; *now_s* is Unix time."""
     from rich.console import Group  # noqa: PLC0415 - a terminal only
-    from rich.rule import Rule  # noqa: PLC0415
+
+    return Group(_head(summary), *(_box(box, now_s=now_s) for box in _worst_first(summary)))
+
+
+class Screen:
+    """As much of it as the terminal holds, and how many boxes that leaves out. No more is rendered, however many there are."""
+
+    def __init__(self, summary: Summary, *, now_s: float) -> None:
+        """*now_s* is Unix time."""
+        self._summary = summary
+        self._now_s = now_s
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """For rich: the lines that fit."""
+        from rich.segment import Segment  # noqa: PLC0415 - a terminal only
+        from rich.text import Text  # noqa: PLC0415
+
+        boxes = _worst_first(self._summary)
+        lines = console.render_lines(_head(self._summary), options, pad=False)
+        whole = 0
+        for box in boxes:
+            more = console.render_lines(_box(box, now_s=self._now_s), options, pad=False)
+            last = whole + 1 == len(boxes)
+            room = options.size.height - len(lines) - (0 if last else 1)
+            if len(more) > room:
+                lines += [] if whole else more[: options.size.height - len(lines) - 1]
+                break
+            lines += more
+            whole += 1
+        for line in lines:
+            yield from line
+            yield Segment.line()
+        if whole < len(boxes):
+            left = len(boxes) - max(whole, 1)
+            yield Text(f"... {left} more boxes: --json has all" if left else "...", style="dim")
+
+
+def _worst_first(summary: Summary) -> list[BoxSummary]:
+    return sorted(summary.boxes, key=lambda one: (not one.troubled, one.box))
+
+
+def _head(summary: Summary) -> Group:
+    from rich.console import Group  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    parts: list[RenderableType] = [Text(_headline(summary), style="bold")]
-    if summary.faults:
-        parts.append(
-            Text(f"! {summary.faults} unreadable, last: {plain(summary.last_fault)}", style="red")
-        )
-    for box in sorted(summary.boxes, key=lambda one: (not one.troubled, one.box)):
-        parts += [Rule(style="dim"), *_box_lines(box, now_s=now_s)]
-        if box.cameras:
-            parts += _camera_lines(box, now_s=now_s)
-    return Group(*parts)
-
-
-def _headline(summary: Summary) -> str:
     online = sum(box.online for box in summary.boxes)
     state = "connected" if summary.connected else "NOT connected to the broker"
     words = [f"hub {state}", f"{online} of {len(summary.boxes)} boxes online"]
     words += [f"{summary.duplicates} duplicates", f"{summary.withdrawn} withdrawn"]
-    return " · ".join(words)
+    parts = [Text(" · ".join(words), style="bold")]
+    if summary.not_connected:
+        parts.append(Text(f"! {plain(summary.not_connected)}", style="red"))
+    if summary.faults:
+        parts.append(
+            Text(f"! {summary.faults} unreadable, last: {plain(summary.last_fault)}", style="red")
+        )
+    return Group(*parts)
+
+
+def _box(box: BoxSummary, *, now_s: float) -> Group:
+    from rich.console import Group  # noqa: PLC0415
+    from rich.rule import Rule  # noqa: PLC0415
+
+    cameras = _camera_lines(box, now_s=now_s) if box.cameras else []
+    return Group(Rule(style="dim"), *_box_lines(box, now_s=now_s), *cameras)
 
 
 def _box_lines(box: BoxSummary, *, now_s: float) -> list[Text]:

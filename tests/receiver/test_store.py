@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,8 +14,10 @@ import pytest
 from edge_agent.clock import SystemClock
 from edge_agent.core import wire
 from edge_agent.core.messages import Json, Message, Rank, Stored
+from edge_agent.core.settings import Identity
 from edge_agent.receiver import main
-from edge_agent.receiver.store import Came, Store
+from edge_agent.receiver.store import Box, Came, Store
+from edge_agent.receiver.summary import BoxSummary
 from tests.support.contract import IDENTITY, two_links
 
 
@@ -42,9 +46,9 @@ def records(*found: Stored) -> Came:
     return came(wire.batch(IDENTITY, wire.LIVE, [wire.event(IDENTITY, one) for one in found]))
 
 
-def presence(*, online: bool) -> Message:
+def presence(*, online: bool, identity: Identity = IDENTITY) -> Message:
     return wire.presence(
-        IDENTITY,
+        identity,
         online=online,
         boot="b",
         version="0",
@@ -57,7 +61,7 @@ def presence(*, online: bool) -> Message:
 def test_a_restart_changes_nothing_of_what_is_said(tmp_path: Path) -> None:
     first, second = two_links()
     told = json.loads(second.data)
-    forged = dataclasses.replace(second, data=json.dumps({**told, "after": "closed"}).encode())
+    forged = second._replace(data=json.dumps({**told, "after": "closed"}).encode())
     store = Store(tmp_path, SystemClock())
     store.commit(
         [
@@ -184,3 +188,106 @@ def test_a_folder_has_one_receiver_at_a_time(
     assert main(["--folder", str(tmp_path), "--gaps"]) == 0  # reads beside a running one
     first.close()
     Store(tmp_path, SystemClock()).close()
+
+
+def test_a_commit_among_ten_thousand_boxes_sums_up_only_those_that_it_touched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    boxes = [
+        Identity(kelurahan="k", rw=f"rw-{n // 100}", rt=f"rt-{n % 100}", box="box-1")
+        for n in range(10_000)
+    ]
+    store = Store(tmp_path, SystemClock())
+    store.commit([came(presence(online=True, identity=one)) for one in boxes])
+    made: list[str] = []
+    honest = store._summary
+
+    def counted(name: str, box: Box) -> BoxSummary:
+        made.append(name)
+        return honest(name, box)
+
+    monkeypatch.setattr(store, "_summary", counted)
+    before = store.summaries()
+    assert len(made) == len(before) == len(boxes)
+    made.clear()
+    assert store.summaries() is before
+    touched = boxes[5_000]
+    store.commit([came(presence(online=False, identity=touched))])
+    after = store.summaries()
+    assert made == [wire.prefix(touched)]
+    changed = [(old, new) for old, new in zip(before, after, strict=True) if old is not new]
+    assert [(old.online, new.online) for old, new in changed] == [(True, False)]
+    assert store.ack_due == {wire.prefix(one) for one in boxes}
+    store.close()
+
+
+def test_each_box_gets_its_own_back_after_a_restart(tmp_path: Path) -> None:
+    store = Store(tmp_path, SystemClock())
+    for number in range(1, 6):
+        identity = dataclasses.replace(IDENTITY, box=f"box-{number}")
+        found = [stored(seq, "box.metrics", {}) for seq in range(number, 3 * number, 2)]
+        events = [wire.event(identity, one) for one in found]
+        store.commit([came(wire.batch(identity, wire.HISTORY, events))])
+    before = store.summaries()
+    store.close()
+    again = Store(tmp_path, SystemClock())
+    after = again.summaries()
+    again.close()
+    assert [(box.records, box.upto, box.missing) for box in before] == [
+        *((1, 1, 0), (2, 4, 2), (3, 7, 4), (4, 10, 6), (5, 13, 8)),
+    ]
+    told = [dataclasses.replace(box, heard=None) for box in after]
+    assert told == [dataclasses.replace(box, heard=None) for box in before]
+
+
+def damaged(path: Path) -> None:
+    path.write_bytes(b"no database at all, but longer than a header " * 9)
+
+
+def foreign(path: Path) -> None:
+    sql = sqlite3.connect(path)
+    sql.execute("CREATE TABLE invoice (number)")
+    sql.commit()
+    sql.close()
+
+
+def alike(path: Path) -> None:
+    sql = sqlite3.connect(path)
+    sql.execute("CREATE TABLE record (title, band)")
+    sql.commit()
+    sql.close()
+
+
+@pytest.mark.parametrize("made", [damaged, foreign, alike])
+def test_a_database_that_is_none_of_ours_is_named_and_left_as_it_was(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], made: Callable[[Path], None]
+) -> None:
+    path = tmp_path / "hub.sqlite"
+    made(path)
+    for more in (["--once", "1"], ["--gaps"]):
+        assert main(["--folder", str(tmp_path), *more]) == 2
+        said = capsys.readouterr().err
+        assert said.startswith(f"edge-agent hub: {path}: ")
+        assert "restore it" in said or "a receiver's own" in said
+    if made is foreign:
+        sql = sqlite3.connect(path)
+        assert sql.execute("SELECT name FROM sqlite_master").fetchall() == [("invoice",)]
+        sql.close()
+
+
+@pytest.mark.parametrize("below", [".", "deeper"])
+def test_a_file_in_place_of_the_folder_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], below: str
+) -> None:
+    file = tmp_path / "file"
+    file.write_text("x")
+    assert main(["--folder", str(file / below), "--once", "1"]) == 2
+    assert f"{file} is a file; it needs a folder" in capsys.readouterr().err
+
+
+def test_a_disk_that_takes_no_more_is_named_with_its_place(tmp_path: Path) -> None:
+    store = Store(tmp_path, SystemClock())
+    store._sql.execute("PRAGMA query_only = ON")
+    with pytest.raises(sqlite3.OperationalError, match=str(tmp_path / "hub.sqlite")):
+        store.commit([came(presence(online=True))])
+    store.close()

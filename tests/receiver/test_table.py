@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
 from rich.console import Console
+from rich.text import Text
 
 from edge_agent.core.messages import Json
+from edge_agent.receiver import table as shown_table
 from edge_agent.receiver.summary import (
     BoxSummary,
     CameraSummary,
     FindingSummary,
+    Lines,
     OrderSummary,
     Summary,
     to_json,
 )
-from edge_agent.receiver.table import age, plain, table, word
+from edge_agent.receiver.table import Screen, age, plain, table, word
 
 NOW_S = 1_000_000.0
 STATE: Json = {
@@ -151,3 +155,67 @@ def test_a_machine_gets_the_same() -> None:
     assert isinstance(box, dict)
     assert (box["since"], box["heard"]) == (NOW_S - 720, NOW_S - 3)
     assert box["pictures_of"] == {"gate": 98}
+
+
+def street(count: int) -> tuple[BoxSummary, ...]:
+    return tuple(replace(BOX, box=f"cctv/v1/k/rw-03/rt-02/box-{n:05}") for n in range(count))
+
+
+def lit(*boxes: BoxSummary, height: int = 24) -> list[str]:
+    console = Console(width=80, height=height)
+    with console.capture() as capture:
+        console.print(Screen(Summary(connected=True, boxes=boxes), now_s=NOW_S), end="")
+    return capture.get().rstrip("\n").splitlines()
+
+
+def test_a_screen_holds_what_fits_and_renders_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+    honest = shown_table._box_lines
+
+    def counted(box: BoxSummary, *, now_s: float) -> list[Text]:
+        made.append(box.box)
+        return honest(box, now_s=now_s)
+
+    monkeypatch.setattr(shown_table, "_box_lines", counted)
+    boxes = street(10_000)
+    broken = replace(boxes[9_000], missing=7)
+    lines = lit(*boxes[:9_000], broken, *boxes[9_001:])
+    assert len(lines) <= 24
+    assert "box-09000" in lines[2]  # what is wrong stands first, and so stays on the screen
+    whole = sum("records" in line for line in lines)
+    assert lines[-1] == f"... {10_000 - whole} more boxes: --json has all"
+    assert len(made) <= whole + 1
+
+
+def test_a_screen_that_holds_all_says_no_more() -> None:
+    assert lit(*street(3), height=13)[-1].split()[0] == "gate"
+    assert lit(*street(3), height=12)[-1] == "... 1 more boxes: --json has all"
+    assert len(lit(*street(1), height=4)) == 4  # too small for one: as much of it as there is room
+    assert lit()[-1].startswith("hub connected")
+
+
+def test_why_it_is_not_connected_is_said() -> None:
+    console = Console(width=80)
+    summary = Summary(connected=False, not_connected="nobody listens there")
+    with console.capture() as capture:
+        console.print(table(summary, now_s=NOW_S))
+    assert "NOT connected" in capture.get()
+    assert "! nobody listens there" in capture.get()
+    assert to_json(summary)["not_connected"] == "nobody listens there"
+
+
+def test_a_line_says_the_same_and_writes_only_what_changed_anew() -> None:
+    lines = Lines()
+    boxes = street(3)
+    for summary in (
+        Summary(connected=False),
+        Summary(connected=True, boxes=boxes),
+        Summary(connected=True, boxes=(boxes[0], replace(boxes[1], missing=4), boxes[2]), faults=1),
+        Summary(connected=True, boxes=boxes[1:]),
+    ):
+        line = lines.line(summary)
+        assert "\n" not in line
+        assert json.loads(line) == to_json(summary)
+    before = lines._texts[boxes[2].box][1]
+    lines.line(Summary(connected=True, boxes=(boxes[0], replace(boxes[1], missing=9), boxes[2])))
+    assert lines._texts[boxes[2].box][1] is before
