@@ -28,11 +28,11 @@ import ssl
 import struct
 import termios
 import threading
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeAlias
 
 from paho.mqtt.client import Client, MQTTMessage, MQTTv5
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
@@ -68,6 +68,8 @@ if TYPE_CHECKING:
 
 KEEPALIVE_S: Final = 30
 DIAL_S: Final = 10.0  # each of TCP (per address) and TLS
+# A name with more has each of them tried for nothing longer than patience lasts; a city's hub has one or a few.
+MAX_ADDRESSES: Final = 8
 GREETING_S: Final = 15.0  # each of CONNACK, SUBACK and the birth's PUBACK
 FAREWELL_S: Final = 2.0
 CLOSE_S: Final = 5.0
@@ -143,7 +145,44 @@ class _NotTaken(Exception):  # noqa: N818 - never leaves this module
 
 
 class _Client(Client):
-    """Reads nothing beyond bounds: the library would take memory for whatever it is told."""
+    """Reads nothing beyond bounds: the library would take memory for whatever it is told. Dials within bounds, too.
+
+    `puback_code`: of the answer that the library is telling of.
+    """
+
+    puback_code = 0
+
+    def _create_socket_connection(self) -> socket.socket:
+        # The library tries each address that the name has, for as long as there are any.
+        found = socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+        failed: OSError = OSError("the name has no address")
+        # By turns of the families, so that however many one of them has, the other has its try.
+        seen: Counter[int] = Counter()
+        turns = []
+        for each in found:
+            turns.append((seen[each[0]], each))
+            seen[each[0]] += 1
+        turns.sort(key=lambda turn: turn[0])
+        for _, (family, kind, protocol, _, address) in turns[:MAX_ADDRESSES]:
+            one = socket.socket(family, kind, protocol)
+            try:
+                one.settimeout(DIAL_S)
+                one.connect(address)
+            except OSError as error:
+                one.close()
+                failed = error
+            else:
+                return one
+        raise failed
+
+    def _handle_pubackcomp(self, cmd: Literal["PUBACK", "PUBCOMP"]) -> MQTTErrorCode:
+        packet = self._in_packet["packet"]
+        self.puback_code = packet[2] if len(packet) > 2 else 0
+        # The library knows nine codes and hangs up at any other, though brokers do say 0x95 for one message that is too large.
+        # A success that nobody knows is no success: that stays as it is.
+        if self.puback_code >= _FIRST_FAILURE:
+            self._in_packet["packet"] = packet[:2] + bytes([_FIRST_FAILURE]) + packet[3:]
+        return super()._handle_pubackcomp(cmd)
 
     def _sock_recv(self, bufsize: int) -> bytes:
         # Asked for all that is left of a packet at once, so the first question names its length.
@@ -462,7 +501,9 @@ class HubLink:
             heard, code, properties
         )
         client.on_subscribe = lambda _c, _u, _m, codes, _p: _note_suback(heard, codes)
-        client.on_publish = lambda _c, _u, mid, code, _p: heard.answers.append((mid, code.value))
+        client.on_publish = lambda _c, _u, mid, _code, _p: heard.answers.append(
+            (mid, client.puback_code)
+        )
         client.on_message = lambda _c, _u, message: _note_message(heard, message)
         client.on_disconnect = lambda _c, _u, flags, code, said: _note_lost(
             heard, code, said, from_server=flags.is_disconnect_packet_from_server

@@ -51,6 +51,21 @@ def test_a_storm_for_a_person(capsys: pytest.CaptureFixture[str]) -> None:
     assert (found["faults"], found["wedges"], found["lost"], found["foreign"]) == (2, 0, 0, 0)
 
 
+@needs_mosquitto
+@pytest.mark.timeout(600)
+def test_a_line_that_hangs_up_at_one_message_each_time_holds_up_no_other(tmp_path: Path) -> None:
+    report = storm(
+        broker="mosquitto",
+        faults=4,
+        seed=3,
+        folder=tmp_path,
+        only=lambda fault: fault.kind is Kind.HANGS_UP,
+    )
+    assert report.good, "\n".join(report.why)
+    assert report.kinds == {"hangs_up": 4}
+    assert report.connections >= 4 * 3, "it takes three to be sure"
+
+
 # ---- what shows that can fail ----
 
 
@@ -279,6 +294,21 @@ def test_garbage_comes_in_between(ends: Ends) -> None:
     reader.join(10.0)
     assert found.endswith(PUBACK)
     assert len(found) > len(PUBACK)
+
+
+def test_a_message_that_is_hung_up_at_is_so_each_time_until_the_line_relents(ends: Ends) -> None:
+    def record(number: int) -> bytes:
+        return b'\x32\x08"n":%d}' % number + b"x"
+
+    ends.strike(Kind.HANGS_UP, Way.UP)
+    ends.box.sendall(PUBLISH)
+    assert got(ends.broker, 5) == PUBLISH
+    ends.box.sendall(record(77))
+    assert ends.ends(ends.box)
+    assert ends.ends(ends.broker)
+    seen = [ends.line.hangs_up]
+    ends.line.relent()
+    assert [*seen, ends.line.hangs_up] == [True, False]
 
 
 def test_a_fault_of_the_greeting_cuts_first_and_counts_on_the_next_connection(ends: Ends) -> None:

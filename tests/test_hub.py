@@ -852,6 +852,55 @@ def test_an_address_out_of_reach_is_told_as_such(
         assert event.key is FindingKey.HUB_UNREACHABLE
 
 
+@pytest.mark.parametrize("count", [hub.MAX_ADDRESSES - 1, hub.MAX_ADDRESSES, 40])
+def test_of_a_name_with_many_dead_addresses_no_more_are_tried_than_patience_lasts_for(
+    monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    closed = free_port()
+    tried: list[object] = []
+
+    class Counting(socket.socket):
+        def connect(self, address: tuple[str, int]) -> None:  # type: ignore[override]
+            tried.append(address)
+            super().connect(address)
+
+    monkeypatch.setattr(socket, "socket", Counting)
+    with scripted(Script()) as broker, story(broker.port, host="localhost") as told:
+        one = (socket.AF_INET, socket.SOCK_STREAM, 6, "")
+        found = [(*one, ("127.0.0.1", closed))] * count + [(*one, ("127.0.0.1", broker.port))]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_a, **_k: found)
+        told.link.connect(CONNECT)
+        event = told.next()
+    if count < hub.MAX_ADDRESSES:
+        assert isinstance(event, LinkUp)
+    else:
+        assert isinstance(event, LinkDown)
+        assert "nobody listens there" in event.detail
+        assert len(tried) == hub.MAX_ADDRESSES
+    # Each takes `DIAL_S` at the most, and behind them comes TLS; looking the name up may take half of the patience.
+    assert (hub.MAX_ADDRESSES + 1) * hub.DIAL_S < hub.PATIENCE_S / 2
+
+
+def test_dead_addresses_of_one_family_leave_the_other_its_try(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with scripted(Script()) as broker, story(broker.port, host="localhost") as told:
+        six = (socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("::1", free_port(), 0, 0))
+        four = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", broker.port))
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_a, **_k: [six] * 20 + [four])
+        told.link.connect(CONNECT)
+        assert isinstance(told.next(), LinkUp)
+
+
+def test_a_name_without_an_address_is_told_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_a, **_k: [])
+    with story(8883, host="localhost") as told:
+        told.link.connect(CONNECT)
+        event = told.next()
+    assert isinstance(event, LinkDown)
+    assert "the name has no address" in event.detail
+
+
 def test_a_disconnect_without_a_connection_is_answered_all_the_same() -> None:
     with story(free_port()) as told:
         told.link.disconnect(Disconnect(farewell=presence(False)))

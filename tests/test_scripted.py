@@ -29,6 +29,7 @@ from tests.support.scripted_broker import (
     connack,
     goodbye,
     greeting,
+    puback,
     silence,
 )
 from tests.support.storm import CAMERA, IDENTITY, Box, LeapingClock
@@ -251,6 +252,98 @@ def test_one_record_that_the_hub_cannot_read_holds_up_no_other() -> None:
         assert box.outbox.kept.keys() == {3}
         assert [t.key for t in box.uplink.findings()] == [FindingKey.HUB_REFUSED_TOPIC]
     assert len(broker.attempts) == 1
+
+
+def by_size(limit: int, code: int) -> Callable[[Packet], int]:
+    """As mosquitto's message_size_limit: not announced, each larger payload is answered with *code*."""
+    return lambda packet: code if len(packet.payload) > limit else 0
+
+
+def test_a_message_that_is_too_large_for_a_broker_that_had_not_said_so_is_named_and_waits_alone() -> (
+    None
+):
+    clock = LeapingClock()
+    with (
+        ScriptedBroker(now=clock.now, judge=by_size(3_000, 0x95)) as broker,
+        box_at(broker, clock) as box,
+    ):
+        for _ in range(300):
+            box.outbox.put()
+        large = box.outbox.picture(CAMERA, size=20_000)
+        for _ in range(5):
+            box.outbox.picture(CAMERA, size=1_000)
+        box.committed()
+        turn_until(box, lambda: box.outbox.kept.keys() == {large.seq}, "all others are told")
+        (trouble,) = box.uplink.findings()
+        assert trouble.key is FindingKey.HUB_TOO_LARGE
+        assert trouble.detail.startswith(f"1 kept; seq {large.seq}: 20")
+        turn_for(box, 4_000.0)
+    assert len(broker.attempts) == 1, "no reason to leave"
+    tries = [packet for packet in broker.came if len(packet.payload) > 20_000]
+    assert 2 <= len(tries) <= 4, "now and then, twice as long after each"
+
+
+@pytest.mark.parametrize("code", [0x8C, 0x95, 0xA5, 0xFF], ids=hex)
+def test_a_refusal_that_the_library_does_not_know_is_a_refusal_and_no_reason_to_leave(
+    code: int,
+) -> None:
+    clock = LeapingClock()
+    codes = [code]
+
+    def judge(packet: Packet) -> int:
+        return 0 if packet.topic.endswith("/presence") or not codes else codes.pop()
+
+    with ScriptedBroker(now=clock.now, judge=judge) as broker, box_at(broker, clock) as box:
+        box.outbox.put(rank=Rank.STATE)
+        box.committed()
+        turn_until(box, box.uplink.findings, "the finding")
+        (trouble,) = box.uplink.findings()
+        assert box.outbox.kept, "a refused record is not forgotten"
+        if code == 0x95:
+            assert trouble.key is FindingKey.HUB_TOO_LARGE
+        else:
+            assert (trouble.key, f"0x{code:02X}" in trouble.detail) == (
+                FindingKey.HUB_REFUSED_TOPIC,
+                True,
+            )
+        turn_until(box, lambda: not box.outbox.kept, "told again")
+        assert box.uplink.findings() == frozenset()
+    assert len(broker.attempts) == 1
+
+
+def test_a_success_that_nobody_knows_is_no_success() -> None:
+    clock = LeapingClock()
+    odd = (*greeting(), Step(PUBLISH, puback(0x42)))
+    with ScriptedBroker(odd, now=clock.now) as broker, box_at(broker, clock) as box:
+        turn_until(box, lambda: box.uplink.status().link is Link.UP, "up")
+        box.outbox.put(rank=Rank.STATE)
+        box.committed()
+        turn_until(box, box.uplink.findings, "left")
+        assert box.outbox.kept
+        turn_until(box, lambda: not box.outbox.kept, "told again")
+    assert len(broker.attempts) == 2
+
+
+def test_a_broker_that_hangs_up_at_one_picture_gets_all_others_and_is_not_asked_for_ever() -> None:
+    clock = LeapingClock()
+
+    def judge(packet: Packet) -> int:
+        if len(packet.payload) > 20_000:
+            raise OSError  # hangs up
+        return 0
+
+    with ScriptedBroker(now=clock.now, judge=judge) as broker, box_at(broker, clock) as box:
+        for _ in range(300):
+            box.outbox.put()
+        large = box.outbox.picture(CAMERA, size=20_000)
+        for _ in range(20):
+            box.outbox.picture(CAMERA, size=1_000)
+        box.committed()
+        turn_until(box, lambda: box.outbox.kept.keys() == {large.seq}, "all others are told")
+        (trouble,) = box.uplink.findings()
+        assert trouble.key is FindingKey.HUB_HANGS_UP
+        assert trouble.detail.startswith(f"1 kept; seq {large.seq}: 20")
+        assert len(broker.attempts) <= 1 + 3
 
 
 # ---- no more than the broker takes ----

@@ -292,7 +292,8 @@ class Agent:
             case Delivered() | NotSent():
                 delivered = isinstance(event, Delivered)
                 self._quality.answered(event.ticket, at=at, delivered=delivered)
-                return self._uplink.on(event, at)
+                out = self._uplink.on(event, at)
+                return out + self._fitting.refused(self._uplink.refused_bytes)
             case Fetched():
                 return self._uplink.on(event, at)
             case Purged():

@@ -1,7 +1,8 @@
 """How large a picture may be: what the hub's broker takes in one packet, told at each connection and remembered over restarts.
 
 Promises: once a limit is known, pictures are made to fit it before they are kept, over outages and restarts too; a broker that
-takes more, or anything, lifts it. What was kept before the limit was known stays as it is, and is reported by the uplink.
+takes more, or anything, lifts it. One that announced no limit and then refused a message for its size gets pictures of three quarters
+of that, and again of what it refuses next. What was kept before the limit was known stays as it is, and is reported by the uplink.
 Not its job: making them smaller (capture/shrink.py), waiting with what is too large (uplink.py).
 """
 
@@ -14,6 +15,7 @@ from edge_agent.core.messages import Command, Level, LimitPictures, LinkUp, Memo
 # Topic, properties and data of a picture take about 1.2 kB; sealing adds up to 400 bytes, and 16 for each 64 kB.
 BESIDE_BYTES: Final = 3_000
 SEAL_SHARE: Final = 1 / 2_000
+REFUSED_SHARE: Final = 0.75  # all that is known of the limit is that it is less
 LEAST_BYTES: Final = 1_000  # below this there is no picture left to speak of
 
 
@@ -21,7 +23,8 @@ class Fitting:
     """The limit in force. Owned by the agent."""
 
     def __init__(self, remembered: bytes | None) -> None:
-        self._packet_bytes = _load(remembered)
+        self._packet_bytes = self._announced = _load(remembered)
+        self._refused: int | None = None
 
     def start(self) -> list[Command]:
         """What the cameras must know from the first picture on."""
@@ -29,7 +32,21 @@ class Fitting:
 
     def up(self, event: LinkUp) -> list[Command]:
         """A connection: the limit that its broker announced."""
-        packet_bytes = event.maximum_packet_bytes
+        self._announced = event.maximum_packet_bytes
+        return self._settle()
+
+    def refused(self, packet_bytes: int | None) -> list[Command]:
+        """The smallest packet that was too large although none was announced to be; None = there is none any more."""
+        if packet_bytes == self._refused:
+            return []
+        self._refused = packet_bytes
+        return self._settle()
+
+    def _settle(self) -> list[Command]:
+        limits = [] if self._announced is None else [self._announced]
+        if self._refused is not None:
+            limits.append(int(self._refused * REFUSED_SHARE))
+        packet_bytes = min(limits, default=None)
         if packet_bytes == self._packet_bytes:
             return []
         self._packet_bytes = packet_bytes

@@ -6,7 +6,9 @@ Promises:
   closes, and fetched again when it opens.
 - Of the history's pictures, those around an event of their camera (a record of class 0 or 1) come first; cameras take turns.
 - Live pictures are never later than about `LATE_S`: where more are made than the line carries, those that wait longer become history.
-- What was refused, or is too large, is kept, in bounded number, and never blocks another lane.
+- What was refused, is too large, or ends connections is kept, in bounded number, and never blocks another lane.
+- What is too large is learnt, too, where the broker announces no limit: batches shrink by half, and nothing as large as what was not
+  taken is sent, but for the smallest such record now and then (`REFUSED_S`, doubling to a day), to hear whether that holds.
 - One fetch per lane is under way; memory holds what the fetches under way bring and about a window's worth, and no more.
 Time is an argument. Not its job: whether there is room (window.py), what an answer means, when history may go (uplink.py).
 """
@@ -21,6 +23,7 @@ from typing import TYPE_CHECKING, Final
 
 from edge_agent.core import wire
 from edge_agent.core.messages import Fetch, Fetched, Lane, Message, Purged, Rank, Stored
+from edge_agent.core.suspects import Suspects
 from edge_agent.core.window import Parcel
 
 if TYPE_CHECKING:
@@ -41,6 +44,10 @@ RETRY_S: Final = (
     1.0  # the shutter closed before the core knew, the link is going, the journal had no time
 )
 NOBODY_S: Final = 60.0
+REFUSED_S: Final = 900.0
+REFUSED_MOST_S: Final = 86_400.0
+# A limit is learnt from nothing smaller: a broker that errs about one small record shall not keep the box from sending all others.
+LEARN_FROM_BYTES: Final = 4_000
 # So many records before and after an event are taken for "around it": about five minutes of four cameras and their metrics. The
 # journal is in order of seq, and thinning leaves the numbers in place, so this holds for a sparse stretch as well.
 AROUND_EVENT: Final = 150
@@ -99,7 +106,13 @@ class Lanes:
         self._boundary = 0  # the newest record when the connection came up
         self._pictures_from = 0  # pictures up to here are history: the same, or later
         self._last_seq = 0
-        self._max_packet: int | None = None
+        self._announced: int | None = None
+        self._max_packet: int | None = None  # announced or learnt
+        self.refused_bytes: int | None = None  # no message as large as this is taken; learnt
+        self._batch_most: float = math.inf
+        self._ask_at = math.inf  # when to try whether that still holds
+        self._ask_gap_s = REFUSED_S
+        self.suspects = Suspects()
         self._lanes = {lane: _Lane() for lane in Lane}
         # A queue per lane ("" as camera), and per camera in the lanes of pictures.
         self._queues: dict[tuple[Lane, str], _Queue] = {}
@@ -116,9 +129,14 @@ class Lanes:
 
     def new_connection(self, max_packet: int | None) -> None:
         """It came up: what is kept now is history, what comes later is live; all of it is fetched."""
-        self._max_packet = max_packet
+        if max_packet != self._announced:
+            self._announced = max_packet
+            self._ask_gap_s = REFUSED_S
+            self._unlearn()
+            self._again.clear()  # they are fetched in their turn
         self._boundary = self._pictures_from = self._last_seq
-        self.too_large.clear()
+        # What is larger than announced is fetched, and found so, again.
+        self.too_large = self._learnt()
         self.restart()
 
     def restart(self) -> None:
@@ -153,6 +171,7 @@ class Lanes:
         self._parked.clear()
         self._alone.clear()
         self.too_large.clear()
+        self.suspects = Suspects()
         self.forget_connection()
 
     def committed(self, last_seq: int) -> None:
@@ -190,15 +209,22 @@ class Lanes:
         gone = set(event.seqs)
         self._drop_ready(lambda parcel: not gone.isdisjoint(parcel.seqs))
         self._again -= gone
-        self._alone -= gone
-        for seq in gone:
-            self._parked.pop(seq, None)
-            self.too_large.pop(seq, None)
+        self._forget(gone)
         for waiting in self._closed_again.values():
             waiting.difference_update(gone)
 
+    def _forget(self, gone: set[int]) -> None:
+        """The journal has them no more."""
+        self._alone -= gone
+        self.suspects.forget(gone)
+        for seq in gone:
+            self._parked.pop(seq, None)
+            self.too_large.pop(seq, None)
+
     def send_again(self, seqs: Iterable[int], at: float) -> bool:
         """The hub lacks these; and what was refused long ago is due as well. Whether there is any of it."""
+        if at >= self._ask_at:
+            self._ask(at)
         due = [seq for seq, moment in self._parked.items() if moment <= at]
         for seq in due:
             del self._parked[seq]
@@ -219,6 +245,8 @@ class Lanes:
         for queue in self._queues.values():
             queue.blocked_until, queue.nobody = -math.inf, False
         self._parked = dict.fromkeys(self._parked, at)
+        if self._ask_at < math.inf:
+            self._ask_at = at
         self.send_again((), at)
 
     def next_fetch(self, lane: Lane, at: float) -> Fetch | None:
@@ -382,9 +410,7 @@ class Lanes:
         self._again -= asked
         gone = asked - got
         self._ledger.forget(gone)  # purged or thinned since; a tombstone says so to the hub
-        for seq in gone:
-            self._parked.pop(seq, None)
-            self._alone.discard(seq)
+        self._forget(gone)
         for stored in event.records:
             if stored.seq in self._busy or stored.epoch != self._epoch:
                 continue
@@ -462,16 +488,68 @@ class Lanes:
         return wire.size(wire.batch(self._identity, wire.HISTORY, ()))
 
     def _batch_bytes(self, overhead: int) -> int:
-        if self._max_packet is None:
-            return self._pace.parcel_bytes
-        return min(self._pace.parcel_bytes, self._max_packet - overhead)
+        most = self._batch_most if self._max_packet is None else self._max_packet
+        return int(min(self._pace.parcel_bytes, self._batch_most - overhead, most - overhead))
 
     def _is_too_large(self, seq: int, size: int) -> bool:
         if self._max_packet is None or size <= self._max_packet:
             return False
+        if seq in self._alone and self._may_fit(size):
+            return False  # to see whether the limit still holds
         if len(self.too_large) < MAX_PARKED:
             self.too_large[seq] = size
         return True
+
+    # ---- a limit that the broker did not announce ----
+
+    def refuse(self, parcel: Parcel, at: float) -> None:
+        """It is too large for the other end, which had not said so: records go in smaller batches, and a single one waits."""
+        self._ask_at = min(self._ask_at, at + self._ask_gap_s)
+        if len(parcel.seqs) > 1:
+            self._batch_most = min(self._batch_most, parcel.size // 2)
+            self.suspects.acquit(parcel.size)
+            self.put_back(parcel, -math.inf)
+            return
+        if parcel.size >= LEARN_FROM_BYTES and self._may_fit(parcel.size):
+            self.refused_bytes = min(parcel.size, self.refused_bytes or parcel.size)
+            self._limit()
+        for seq, size in {parcel.seqs[0]: parcel.size, **self.suspects.acquit(parcel.size)}.items():
+            self._parked.pop(seq, None)
+            self._alone.discard(seq)
+            if len(self.too_large) < MAX_PARKED:
+                self.too_large[seq] = size
+
+    def _may_fit(self, size: int) -> bool:
+        """As far as was announced."""
+        return self._announced is None or size <= self._announced
+
+    def _learnt(self) -> dict[int, int]:
+        """What is too large by experience alone."""
+        return {seq: size for seq, size in self.too_large.items() if self._may_fit(size)}
+
+    def _ask(self, at: float) -> None:
+        """Try the smallest of what was not taken; with none left the limit is forgotten, until it is met again."""
+        learnt = self._learnt()
+        self._ask_gap_s = min(2 * self._ask_gap_s, REFUSED_MOST_S)
+        if not learnt:
+            self._unlearn()
+            return
+        self._ask_at = at + self._ask_gap_s
+        smallest = min(learnt, key=learnt.__getitem__)
+        self._alone.add(smallest)
+        self._again.add(smallest)
+
+    def _unlearn(self) -> None:
+        self._again.update(self._learnt())
+        self.too_large = {s: size for s, size in self.too_large.items() if not self._may_fit(size)}
+        self.refused_bytes, self._batch_most, self._ask_at = None, math.inf, math.inf
+        self._limit()
+
+    def _limit(self) -> None:
+        limits = [self._announced] if self._announced is not None else []
+        if self.refused_bytes is not None:
+            limits.append(self.refused_bytes - 1)
+        self._max_packet = min(limits, default=None)
 
     # ---- what leaves, and what comes back ----
 
@@ -491,11 +569,24 @@ class Lanes:
         self._busy.difference_update(parcel.seqs)
         return True
 
+    def blame(self, unanswered: Sequence[Parcel], at: float) -> None:
+        """The connection broke with these under way; what it always breaks at stays away for a while."""
+        verdict = self.suspects.lost([each for each in unanswered if each.epoch == self._epoch])
+        if verdict is None:
+            return
+        if verdict.too_large:
+            self.refuse(verdict.parcel, at)
+        else:
+            self.park(verdict.parcel, at + verdict.wait_s, alone=True)
+
     def arrived(self, parcel: Parcel) -> None:
         """The broker took it: none of it is under suspicion any more."""
         self._alone.difference_update(parcel.seqs)
         for seq in self._parked.keys() & parcel.seqs:
             del self._parked[seq]
+        if self.too_large and parcel.seqs[0] in self.too_large:
+            self._unlearn()
+            self._again.discard(parcel.seqs[0])
 
     def put_back(self, parcel: Parcel, until: float, *, nobody: bool = False) -> None:
         """Not delivered: its queue goes back to it and pauses, so that nothing is tried in a tight loop."""
@@ -557,6 +648,20 @@ class Lanes:
             if of is lane
         )
 
+    def at_rest(self, at: float) -> bool:
+        """Whether nothing of the backlog could go now: what nobody waits for may."""
+        for lane in (Lane.AGAIN, Lane.HISTORY, Lane.HISTORY_PICTURES):
+            state = self._lanes[lane]
+            if state.ready or state.fetch is not None or (lane is Lane.AGAIN and self._again):
+                return False
+            if any(
+                queue.more and at >= queue.blocked_until and (not camera or camera in self._open)
+                for (of, camera), queue in self._queues.items()
+                if of is lane
+            ):
+                return False
+        return True
+
     @property
     def parked(self) -> int:
         """Refused or too large; kept."""
@@ -569,7 +674,7 @@ class Lanes:
 
     def deadlines(self) -> list[float]:
         """When something that waits may be tried again."""
-        due = [queue.blocked_until for queue in self._queues.values()]
+        due = [self._ask_at, *(queue.blocked_until for queue in self._queues.values())]
         return [*due, min(self._parked.values())] if self._parked else due
 
 

@@ -2,8 +2,10 @@
 
 Promises:
 - Only a watermark settles: what it covers, once, and nothing beyond it.
-- What the hub still lacks half a minute after the broker took it is named once, to be sent again; if the hub says nothing at all,
-  a batch of the oldest is named, ever more rarely, so that a hub which lost its memory is noticed.
+- What the hub still lacks half a minute after the broker took it is named once, to be sent again. What it lacks even then (it cannot
+  read it, say) is named when asked for, each time after twice as long, up to a day, over connections too: so what a hub never takes
+  costs a bounded amount a day, and from the third time on it counts as lacking.
+- If the hub says nothing at all, a batch of the oldest is named, ever more rarely, so that a hub which lost its memory is noticed.
 - It names nothing that it was told to forget (settled, purged, thinned).
 - What it costs goes with the number of messages and of holes, not of records: seqs that follow each other are one run.
 Time is an argument. Not its job: whose epoch a watermark is of, and what may not be believed of it (uplink.py).
@@ -13,7 +15,7 @@ from __future__ import annotations
 
 import bisect
 import math
-from itertools import islice
+from itertools import groupby, islice
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
@@ -25,6 +27,8 @@ MISSING_S: Final = 30.0  # PUBACKed so long ago and still missing at the hub
 SILENT_S: Final = 60.0
 PROBE_S: Final = 900.0  # the longest pause between two probes of a silent hub
 PROBE_RECORDS: Final = 200
+GAP_MOST_S: Final = 86_400.0
+LACKS_FROM: Final = 3  # sent again so often, and still missing: no accident any more
 
 
 class _Run(NamedTuple):
@@ -34,28 +38,52 @@ class _Run(NamedTuple):
     last: int
     at: float
     size: float  # bytes of what is left of it, taken as evenly spread
+    times: int = 0  # how often it was sent again before that
 
     def part(self, first: int, last: int) -> _Run:
         """What of it lies in there."""
         share = (last - first + 1) / (self.last - self.first + 1)
-        return _Run(first, last, self.at, self.size * share)
+        return _Run(first, last, self.at, self.size * share, self.times)
+
+    @property
+    def due(self) -> float:
+        """When it is to be sent again, if the hub lacks it still."""
+        return self.at + min(MISSING_S * 2.0 ** min(self.times, 20), GAP_MOST_S)
+
+
+class _Sum:
+    """Of some runs."""
+
+    def __init__(self) -> None:
+        self.records = 0
+        self.bytes = 0.0
+
+    def add(self, run: _Run, sign: int) -> None:
+        self.records += sign * (run.last - run.first + 1)
+        # Without any left: what rounding left.
+        self.bytes = self.bytes + sign * run.size if self.records else 0.0
 
 
 class Ledger:
-    """What awaits the hub's word on this connection. Owner thread only."""
+    """What awaits the hub's word: of this connection, and what it lacks since an earlier one. Owner thread only."""
 
     def __init__(self) -> None:
         self._runs: list[_Run] = []  # rising, disjoint
-        self._count = 0
-        self._bytes = 0.0
+        self._fresh = _Sum()  # of runs that were sent once
+        self._held = _Sum()  # of runs that were sent again; they hold up nothing
+        self._lacking = 0  # of those, from the third time on
+        self._resent: dict[int, int] = {}  # named, and not with the broker yet: how often by then
+        self._resent_lacking = 0  # of those, from the third time on
+        self._behind = 0  # due to be sent again before that, but it is not their turn
         self._mark: Watermark | None = None
         self._probe_at = math.inf
         self._probe_gap_s = SILENT_S
         self._check_at = math.inf
+        self._overdue_at = math.inf
         self.silent = False
 
     def __len__(self) -> int:
-        return self._count
+        return self._fresh.records + self._held.records
 
     def __contains__(self, seq: int) -> bool:
         return self.touches(seq, seq)
@@ -66,9 +94,19 @@ class Ledger:
         return place < len(self._runs) and self._runs[place].first <= last
 
     @property
-    def bytes(self) -> int:
-        """Of all that awaits it; of a message that is settled in part, that part by number."""
-        return round(self._bytes)
+    def fresh(self) -> int:
+        """Records that were sent once: what there may not be too many of."""
+        return self._fresh.records
+
+    @property
+    def fresh_bytes(self) -> int:
+        """Their bytes; of a message that is settled in part, that part by number."""
+        return round(self._fresh.bytes)
+
+    @property
+    def lacking(self) -> int:
+        """Records that were sent again `LACKS_FROM` times, or would have been by now, and are still not at the hub."""
+        return self._lacking + self._resent_lacking + self._behind
 
     @property
     def upto(self) -> int:
@@ -78,27 +116,48 @@ class Ledger:
         return self._mark.missing[0][0] - 1 if self._mark.missing else self._mark.upto
 
     def forget(self, seqs: Iterable[int]) -> None:
-        """These are settled, gone or to be sent again."""
-        if self._runs:
-            self._forget(compact(sorted(set(seqs))))
+        """These are settled or gone."""
+        if not (self._runs or self._resent):
+            return
+        gone = sorted(set(seqs))
+        for seq in gone:
+            self._times(seq)
+        self._forget(compact(gone))
 
     def new_connection(self) -> None:
-        """Everything unsettled is sent again, so nothing is awaited."""
-        self._forget([(run.first, run.last) for run in self._runs])
+        """Everything unsettled is sent again, but for what the hub lacked although it was: that keeps its turn."""
+        self._forget([(run.first, run.last) for run in self._runs if not run.times])
 
     def new_epoch(self) -> None:
         """Nothing of what was said before holds."""
-        self.new_connection()
+        self._resent.clear()
+        self._resent_lacking = 0
+        self._forget([(run.first, run.last) for run in self._runs])
         self._mark = None
 
     def broker_has(self, seqs: Sequence[int], size: int, at: float) -> None:
         """A PUBACK came for these, *size* bytes in all; unless the hub was faster, its word is awaited from now on."""
-        for first, last in compact(sorted(set(seqs))):
-            run = _Run(first, last, at, size * (last - first + 1) / len(seqs))
+        whole = compact(sorted(set(seqs)))
+        for first, last, times in self._by_times(whole) if self._resent else _once(whole):
+            run = _Run(first, last, at, size * (last - first + 1) / len(seqs), times)
             fresh = [run] if self._mark is None else _beyond(run, self._mark)
-            if fresh and not self._runs:
+            if fresh and times:
+                self._overdue_at = min(self._overdue_at, run.due)
+            elif fresh and not self._fresh.records:
                 self._progress(at)
             self._replace(first, last, fresh)
+
+    def _by_times(self, ranges: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int, int]]:
+        """Cut where they were sent again more or less often."""
+        for times, seqs in groupby(_seqs(ranges), key=self._times):
+            for first, last in compact(list(seqs)):
+                yield first, last, times
+
+    def _times(self, seq: int) -> int:
+        """How often *seq* was sent again; from here on it is not on its way any more."""
+        times = self._resent.pop(seq, 0)
+        self._resent_lacking -= times >= LACKS_FROM
+        return times
 
     def hub_says(self, mark: Watermark, at: float) -> tuple[tuple[int, int], ...]:
         """Take a watermark of our own epoch; returns the ranges that can be settled now."""
@@ -107,25 +166,60 @@ class Ledger:
         ranges = _complement(mark, self.upto) + mark.also
         moved = self._mark is None or mark.upto > self._mark.upto
         self._mark = mark
-        before = self._count
+        before = len(self)
         self._forget(ranges)
-        if self._runs and (self._count < before or moved):
+        for seq in [seq for seq in self._resent if lies_in(seq, ranges)]:
+            self._times(seq)
+        if self._fresh.records and (len(self) < before or moved):
             self._progress(at)
         return ranges
 
     def missing(self, at: float) -> tuple[int, ...]:
-        """What the hub still lacks although the broker took it long ago; forgotten here, to be sent again."""
+        """What the hub still lacks although the broker took it long ago, sent once so far; to be sent again."""
         if at < self._check_at:
             return ()
         self._check_at = at + MISSING_S / 3
+        return self._name((run for run in self._runs if not run.times and at >= run.due), math.inf)
+
+    def is_overdue(self, at: float) -> bool:
+        """Whether `overdue` may have something."""
+        return at >= self._overdue_at
+
+    def overdue(self, at: float, most: int) -> tuple[int, ...]:
+        """The same of what was sent again before; about *most* of it, as nobody waits for that."""
+        named = self._name((run for run in self._runs if run.times and at >= run.due), most)
+        held = [run for run in self._runs if run.times]
+        due = min((run.due for run in held), default=math.inf)
+        highest = 0 if self._mark is None else self._mark.highest
+        self._behind = sum(
+            run.last - run.first + 1
+            for run in held
+            if run.times < LACKS_FROM and at >= run.due and run.first <= highest
+        )
+        self._overdue_at = max(due, at + MISSING_S / 3) if self._held.records else math.inf
+        return named
+
+    def hurry(self, at: float) -> None:
+        """What was sent again before is due now."""
+        self._runs = [run._replace(at=-math.inf) if run.times else run for run in self._runs]
+        if self._held.records:
+            self._overdue_at = at
+
+    def _name(self, runs: Iterable[_Run], most: float) -> tuple[int, ...]:
+        """Those of *runs* that the hub lacks; forgotten here, but for how often."""
         if self._mark is None:
             return ()
-        highest = self._mark.highest
-        ranges = [
-            (run.first, min(run.last, highest))
-            for run in self._runs
-            if at - run.at >= MISSING_S and run.first <= highest
-        ]
+        highest, named = self._mark.highest, 0
+        ranges = []
+        for run in runs:
+            if run.first > highest or named >= most:
+                break  # they rise
+            last = int(min(run.last, highest, run.first + most - named - 1))
+            named += last - run.first + 1
+            ranges.append((run.first, last))
+            self._resent.update(dict.fromkeys(range(run.first, last + 1), run.times + 1))
+            if run.times + 1 >= LACKS_FROM:
+                self._resent_lacking += last - run.first + 1
         self._forget(ranges)
         return tuple(_seqs(ranges))
 
@@ -136,11 +230,12 @@ class Ledger:
         self.silent = True
         self._probe_gap_s = min(self._probe_gap_s * 2, PROBE_S)
         self._probe_at = at + self._probe_gap_s
-        return tuple(islice(_seqs((run.first, run.last) for run in self._runs), PROBE_RECORDS))
+        fresh = ((run.first, run.last) for run in self._runs if not run.times)
+        return tuple(islice(_seqs(fresh), PROBE_RECORDS))
 
     def deadline(self) -> float:
-        """When `missing` or `probe` may have something."""
-        return min(self._probe_at, self._check_at)
+        """When `missing`, `overdue` or `probe` may have something."""
+        return min(self._probe_at, self._check_at, self._overdue_at)
 
     def _progress(self, at: float) -> None:
         self.silent = False
@@ -153,8 +248,9 @@ class Ledger:
     def _forget(self, ranges: Iterable[tuple[int, int]]) -> None:
         for first, last in ranges:
             self._replace(first, last, [])
-        if not self._runs:
-            self._bytes = 0.0  # what rounding left
+        if not self._held.records:
+            self._overdue_at, self._behind = math.inf, 0
+        if not self._fresh.records:
             self._probe_at = self._check_at = math.inf
             self.silent = False
 
@@ -173,12 +269,28 @@ class Ledger:
         new = [*before, *fresh, *after]
         self._runs[low:high] = new
         for runs, sign in ((old, -1), (new, 1)):
-            self._count += sign * sum(run.last - run.first + 1 for run in runs)
-            self._bytes += sign * sum(run.size for run in runs)
+            for run in runs:
+                (self._held if run.times else self._fresh).add(run, sign)
+                if run.times >= LACKS_FROM:
+                    self._lacking += sign * (run.last - run.first + 1)
 
 
 def _last(run: _Run) -> int:
     return run.last
+
+
+def _once(ranges: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int, int]]:
+    return ((first, last, 0) for first, last in ranges)
+
+
+def lies_in(seq: int, ranges: Sequence[tuple[int, int]]) -> bool:
+    """Whether one of the rising *ranges* has it."""
+    place = bisect.bisect_right(ranges, seq, key=_first)
+    return place > 0 and seq <= ranges[place - 1][1]
+
+
+def _first(span: tuple[int, int]) -> int:
+    return span[0]
 
 
 def _seqs(ranges: Iterable[tuple[int, int]]) -> Iterator[int]:

@@ -73,6 +73,8 @@ class FindingKey(Enum):
     HUB_REFUSED_TOPIC = "hub_refused_topic"
     HUB_TOO_LARGE = "hub_too_large"
     HUB_NOBODY_LISTENS = "hub_nobody_listens"
+    HUB_HANGS_UP = "hub_hangs_up"
+    HUB_LACKS = "hub_lacks"
     HUB_SILENT = "hub_silent"
     ORDER_REFUSED = "order_refused"
     JOURNAL_FULL = "journal_full"

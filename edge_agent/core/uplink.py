@@ -6,7 +6,7 @@ Promises:
   the line as the pace allows (pace.py), so that even on a thin line a live record waits for a tenth of a second of it.
 - A picture is handed on only while its camera is among the open ones (lanes.py).
 - At most `MAX_IN_FLIGHT` messages (less if the broker says so) and about 1 MB are unanswered; one fetch per lane.
-- What the hub refuses is kept, reported and tried again slowly; it never blocks anything else.
+- What the hub refuses, never acknowledges, or hangs up at is kept, reported and tried again slowly; it never blocks anything else.
 - Thousands of boxes that lost one hub come back spread over its window, and start on their backlog spread over it once more; their
   news goes at once.
 - Suspended by the city, it says so (camera states), leaves, and then comes back for a moment once a day, at a time that is its own:
@@ -25,7 +25,14 @@ from enum import Enum
 from typing import TYPE_CHECKING, Final
 
 from edge_agent.core import wire
-from edge_agent.core.lanes import NOBODY_S, PICTURE_LANES, RETRY_S, Lanes
+from edge_agent.core.lanes import (
+    BATCH_RECORDS,
+    NOBODY_S,
+    PICTURE_LANES,
+    REFUSED_S,
+    RETRY_S,
+    Lanes,
+)
 from edge_agent.core.ledger import Ledger, compact
 from edge_agent.core.messages import (
     Command,
@@ -65,7 +72,6 @@ ACK_WAIT_S: Final = 2.0  # the retained watermark comes right behind the subscri
 ACK_WAIT_FROM: Final = (
     200  # for fewer records than one batch the wait costs more than sending them twice
 )
-REFUSED_S: Final = 900.0
 
 # ---- suspended ----
 DAY_S: Final = 86_400.0
@@ -78,6 +84,7 @@ SIGN_TRIES: Final = 3  # a line that is dead in a suspension is not news: the ne
 
 NOBODY: Final = 0x10
 FIRST_FAILURE: Final = 0x80
+TOO_LARGE: Final = 0x95
 PAYLOAD_INVALID: Final = 0x99
 
 # Held by the hub's pace and the stagger; class 0 of the outage is not.
@@ -243,6 +250,11 @@ class Uplink:
         self._lanes.set_open(cameras)
         return self._pump(at)
 
+    @property
+    def refused_bytes(self) -> int | None:
+        """No message as large as this is taken, as far as the box had to find out by itself."""
+        return self._lanes.refused_bytes
+
     def publish_state(self, message: Message, at: float) -> list[Command]:
         """Retained: the newest message of a topic wins, goes out before anything else, and again after a reconnect."""
         self._states[message.topic] = message
@@ -263,6 +275,7 @@ class Uplink:
         self._ack_by = self._backfill_at = -math.inf
         self._unsent = dict.fromkeys(self._unsent, at)
         self._lanes.end_pauses(at)
+        self._ledger.hurry(at)
         return self._pump(at)
 
     def on(self, event: Event | Watermark, at: float) -> list[Command]:
@@ -301,8 +314,11 @@ class Uplink:
         why = self._window.wedged(at)
         if why:
             self._down = Trouble(key=FindingKey.HUB_UNREACHABLE, detail=why)
-            return self._leave(at, Link.CLOSING, why)
+            return self._leave(at, Link.CLOSING, why, lost=True)
         lacking = (*self._ledger.missing(at), *self._ledger.probe(at))
+        if self._ledger.is_overdue(at):
+            free = at >= self._backfill_at and self._lanes.at_rest(at)
+            lacking += self._ledger.overdue(at, BATCH_RECORDS if free else 0)
         again = self._lanes.send_again(lacking, at)
         # The agent ticks behind each event, which has been seen to already.
         return self._pump(at) if again or at != self._pumped_at else []
@@ -350,11 +366,20 @@ class Uplink:
             )
         if self._lanes.too_large:
             seq, size = next(iter(self._lanes.too_large.items()))
-            detail = f"{len(self._lanes.too_large)} kept; seq {seq}: {size} bytes, at most {self._max_packet}"
+            detail = f"{len(self._lanes.too_large)} kept; seq {seq}: {size} bytes, "
+            known = self._max_packet is not None and size > self._max_packet
+            detail += f"at most {self._max_packet}" if known else "not taken"
             found.append(Trouble(key=FindingKey.HUB_TOO_LARGE, detail=detail))
+        if (convicts := self._lanes.suspects.convicts) is not None:
+            count, seq, size = convicts
+            detail = f"{count} kept; seq {seq}: {size} bytes"
+            found.append(Trouble(key=FindingKey.HUB_HANGS_UP, detail=detail))
+        if self._ledger.lacking:
+            detail = f"{self._ledger.lacking} kept; complete at the hub up to {self._ledger.upto}"
+            found.append(Trouble(key=FindingKey.HUB_LACKS, detail=detail))
         if self._ledger.silent:
             detail = (
-                f"{len(self._ledger)} records await its word, settled up to {self._ledger.upto}"
+                f"{self._ledger.fresh} records await its word, settled up to {self._ledger.upto}"
             )
             if self._ignored:
                 detail += f"; its last word was ignored: {self._ignored}"
@@ -376,13 +401,13 @@ class Uplink:
         self._born_as = self._epoch
         return [Connect(will=self._presence(online=False), birth=self._presence(online=True))]
 
-    def _leave(self, at: float, link: Link, cause: str) -> list[Command]:
-        """Close in good order, if there is anything to close."""
+    def _leave(self, at: float, link: Link, cause: str, *, lost: bool = False) -> list[Command]:
+        """Close in good order, if there is anything to close. *lost*: it is of no use any more."""
         was = self._link
         self._link, self._since, self._cause = link, at, cause
         if link is Link.SUSPENDED:
             self._rest(at)
-        self._forget_connection()
+        self._forget_connection(at, lost=lost)
         if was in (Link.UP, Link.CONNECTING):
             self._note_spell(at, was)
             return [Disconnect(farewell=self._presence(online=False))]
@@ -397,7 +422,7 @@ class Uplink:
             self._failed(event, at, self._cause)
         elif (event.key is not None or event.by_press) and self._link in (Link.UP, Link.CONNECTING):
             self._note_spell(at, self._link)
-            self._forget_connection()
+            self._forget_connection(at, lost=self._link is Link.UP and not event.by_press)
             if event.key is not None:
                 self._down = Trouble(key=event.key, detail=event.detail)
             self._failed(event, at, event.detail)
@@ -421,7 +446,7 @@ class Uplink:
     def _up(self, event: LinkUp, at: float) -> None:
         self._link, self._since, self._cause, self._up_at = Link.UP, at, "", at
         self._ticked_at = -math.inf  # what fell due while there was no link is due now
-        self._forget_connection()
+        self._forget_connection(at)
         self._down = None
         self._pace.new_connection()
         self._window.open(event.receive_maximum, at)
@@ -449,12 +474,14 @@ class Uplink:
         self._backfill_at = at + self._retry.together_s() if staggered else -math.inf
         self._herd = False
 
-    def _forget_connection(self) -> None:
-        """What was under way is not any more; everything unsettled will be fetched again."""
+    def _forget_connection(self, at: float, *, lost: bool = False) -> None:
+        """What was under way is not any more; everything unsettled will be fetched again. *lost*: somebody is to blame."""
+        unanswered = self._window.parcels if lost else []
         self._replies.clear()
         self._window.forget()
         self._ledger.new_connection()
         self._lanes.forget_connection()
+        self._lanes.blame(unanswered, at)
 
     def _note_spell(self, at: float, link: Link) -> None:
         if link is Link.UP:
@@ -552,7 +579,13 @@ class Uplink:
     def _may_send(self, parcel: Parcel, at: float) -> bool:
         if parcel.lane in _PACED and at < self._pace.free_at:
             return False
+        if self._flies_alone(parcel) and self._window:
+            return False
         return self._window.has_room(parcel.lane, parcel.size)
+
+    def _flies_alone(self, parcel: Parcel | None) -> bool:
+        suspects = self._lanes.suspects
+        return bool(suspects) and parcel is not None and suspects.flies_alone(parcel)
 
     def _send_replies(self, at: float) -> list[Command]:
         commands: list[Command] = []
@@ -577,7 +610,8 @@ class Uplink:
         return commands
 
     def _send(self, parcel: Parcel | None, message: Message, size: int, at: float) -> Send:
-        ticket = self._window.take_off(parcel, message.topic, size, at)
+        alone = self._flies_alone(parcel)
+        ticket = self._window.take_off(parcel, message.topic, size, at, alone=alone)
         return Send(ticket=ticket, message=message)
 
     def _may_fetch(self, lane: Lane, at: float) -> bool:
@@ -586,8 +620,8 @@ class Uplink:
             return False
         if self._settle is Settlement.BROKER:
             return True
-        records = len(self._ledger) + self._lanes.under_way
-        size = self._ledger.bytes + self._window.bytes
+        records = self._ledger.fresh + self._lanes.under_way
+        size = self._ledger.fresh_bytes + self._window.bytes
         if at < self._ack_by and (lane in PICTURE_LANES or self._depth > ACK_WAIT_FROM):
             # What the hub has already need not be sent twice; what is new since the connection cannot be there.
             return lane not in BACKLOG
@@ -602,25 +636,33 @@ class Uplink:
         if flight is None:
             return []
         topic, parcel, code = flight.topic, flight.parcel, event.code
-        if code >= FIRST_FAILURE:
-            self._refused[topic] = f"reason 0x{code:02X}"
-        else:
-            self._refused.pop(topic, None)
+        self._note_code(topic, code, of_record=parcel is not None)
         if parcel is None:
             if code >= FIRST_FAILURE and topic in self._states:
                 self._unsent.setdefault(topic, at + REFUSED_S)
             return []
         current = self._lanes.landed(parcel)
+        if current:
+            self._lanes.suspects.answered(parcel)
         if code < FIRST_FAILURE and code != NOBODY:
             return self._on_success(parcel, topic, at, current=current)
-        if code == NOBODY:
-            self._nobody.add(topic)
         if current:
             self._keep_for_later(parcel, code, at)
         return []
 
+    def _note_code(self, topic: str, code: int, *, of_record: bool) -> None:
+        if code >= FIRST_FAILURE:
+            if not (of_record and code == TOO_LARGE):  # which says nothing of the topic
+                self._refused[topic] = f"reason 0x{code:02X}"
+            return
+        self._refused.pop(topic, None)
+        if code == NOBODY and of_record:
+            self._nobody.add(topic)
+
     def _keep_for_later(self, parcel: Parcel, code: int, at: float) -> None:
-        if code == PAYLOAD_INVALID:
+        if code == TOO_LARGE:
+            self._lanes.refuse(parcel, at)
+        elif code == PAYLOAD_INVALID:
             self._lanes.park(parcel, at + REFUSED_S, alone=True)
         elif code == NOBODY:
             self._lanes.put_back(parcel, at + NOBODY_S, nobody=True)
@@ -662,6 +704,8 @@ class Uplink:
         if self._ignored:
             return []
         ranges = self._ledger.hub_says(mark, at)
+        if self._lanes.suspects:
+            self._lanes.suspects.settled(ranges)
         return [Settle(epoch=self._epoch, ranges=ranges)] if ranges else []
 
 

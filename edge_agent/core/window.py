@@ -3,6 +3,7 @@
 Promises:
 - Never more messages than the broker and `MAX_IN_FLIGHT` allow, and about 1 MB; but one of any size always fits into an empty window.
 - Bulk takes at most what the pace allows, and leaves `SLOTS_FOR_NEWS` places free.
+- What is suspected of ending connections (suspects.py) has the window for itself.
 - A broker that answers nothing for a minute, or one message not at all, is noticed (MQTT never resends on a living connection),
   but nobody is called stuck while a thin line may still be carrying the message.
 Not its job: what goes next (uplink.py), what an answer means (uplink.py).
@@ -62,6 +63,7 @@ class Window:
         self._flights: dict[int, Flight] = {}
         self._most = MAX_IN_FLIGHT
         self._answered_at = -math.inf
+        self._alone = False  # what is in flight is to be the only one
         self.bytes = 0
 
     def __len__(self) -> int:
@@ -80,7 +82,7 @@ class Window:
 
     def has_room(self, lane: Lane | None, size: int) -> bool:
         """Whether a message of *size* bytes may leave now; *lane* None = a retained state."""
-        if len(self._flights) >= self._most:
+        if len(self._flights) >= self._most or (self._alone and self._flights):
             return False
         if lane in BULK:
             bulk = sum(self._bulk())
@@ -95,8 +97,16 @@ class Window:
             if flight.parcel is not None and flight.parcel.lane in BULK:
                 yield flight.stamp.size
 
-    def take_off(self, parcel: Parcel | None, topic: str, size: int, at: float) -> int:
-        """It is handed over now; the ticket by which its answer will be known."""
+    @property
+    def parcels(self) -> list[Parcel]:
+        """What waits for an answer, oldest first; states and replies aside."""
+        return [each.parcel for each in self._flights.values() if each.parcel is not None]
+
+    def take_off(
+        self, parcel: Parcel | None, topic: str, size: int, at: float, *, alone: bool = False
+    ) -> int:
+        """It is handed over now; the ticket by which its answer will be known. *alone*: nothing follows until that comes."""
+        self._alone = alone
         if not self._flights:
             self._answered_at = at
         self._ticket += 1

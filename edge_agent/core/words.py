@@ -397,6 +397,18 @@ WORDS: Final[Mapping[FindingKey, Sentence]] = {
         "The hub's broker takes our messages, but nobody reads them{why}. All is kept in the box and sent again later. "
         "Tell the city: the receiver for this area is not running.",
     ),
+    FindingKey.HUB_HANGS_UP: Sentence(
+        "Sambungan selalu putus setiap kali kiriman tertentu dikirim{why}. Kiriman itu disimpan dan dicoba lagi sesekali, yang lain "
+        "berjalan terus. Minta kota memeriksa batas ukuran dan penyaring di jalur ke pusat.",
+        "The connection breaks each time one particular message is sent{why}. It is kept and tried again now and then, everything "
+        "else goes on. Ask the city to check size limits and filters on the way to the hub.",
+    ),
+    FindingKey.HUB_LACKS: Sentence(
+        "Sebagian kiriman tetap tidak tercatat di pusat kota walau sudah dikirim berulang kali{why}. Semuanya disimpan dan dicoba lagi "
+        "makin jarang, yang lain berjalan terus. Minta kota memperbarui penerimanya.",
+        "Some of what was sent is still not recorded at the hub, although it was sent again and again{why}. It is kept and tried ever "
+        "more rarely, everything else goes on. Ask the city to update its receiver.",
+    ),
     FindingKey.HUB_SILENT: Sentence(
         "Pusat kota tidak lagi mengakui kiriman{why}. Semua disimpan sampai diakui. "
         "Beri tahu kota: penerima untuk wilayah ini macet.",

@@ -32,6 +32,7 @@ from edge_agent.core.messages import (
     Lane,
     Learn,
     LessonEnded,
+    LimitPictures,
     Line,
     LineRead,
     LinkDown,
@@ -194,6 +195,24 @@ def stored_picture(play: Play) -> Stored:
         data=b"{}",
         jpeg=b"street",
     )
+
+
+def test_a_message_that_was_too_large_without_a_warning_makes_new_pictures_smaller():
+    play = live_box()
+    large = stored_picture(play)._replace(jpeg=b"p" * 40_000)
+    play.post(committed(last_seq=7, depth=1))
+    answered = 0
+    while not (sent := [c for c in play.did(Send) if c.message.picture_of]):
+        fetch = play.did(Fetch)[answered]
+        records = (large,) if fetch.camera else ()
+        play.post(Fetched(fetch=fetch, records=records, end=True))
+        answered += 1
+    assert play.did(LimitPictures) == []
+    play.post(Delivered(ticket=sent[0].ticket, code=0x95))
+    (limit,) = play.did(LimitPictures)
+    assert limit.max_bytes is not None
+    assert 20_000 < limit.max_bytes < 32_000
+    assert "hub_too_large" in keys(play)
 
 
 def test_what_was_sent_just_before_the_press_is_asked_back():

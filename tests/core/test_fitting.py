@@ -51,3 +51,16 @@ def test_a_picture_of_the_limit_fits_into_the_packet_sealed_too(packet_bytes):
 @pytest.mark.parametrize("memory", [b"", b"none", b"-5", b"\xff", b"1e9", b"9" * 30])
 def test_damaged_memory_is_no_limit(memory):
     assert Fitting(memory).start() == []
+
+
+def test_a_limit_that_was_only_met_makes_pictures_smaller_each_time_it_is_met():
+    fitting = Fitting(None)
+    fitting.up(up(None))
+    first, second = fitting.refused(50_000), fitting.refused(36_000)
+    assert LEAST_BYTES < limits(second)[0] < limits(first)[0] < 37_500
+    assert fitting.refused(36_000) == []
+    assert fitting.up(up(None)) == [], "the next connection says no more than this one did"
+    assert limits(fitting.up(up(20_000)))[0] < 20_000
+    assert limits(fitting.up(up(None))) == limits(second)
+    assert limits(fitting.refused(None)) == [None]
+    assert fitting.refused(None) == []

@@ -280,3 +280,47 @@ def test_a_record_of_another_journal_is_not_packed() -> None:
     )
     yard.lanes.fetched(Fetched(fetch=fetch, records=(other,), end=True), yard.at, up=True)
     assert yard.lanes.first(Lane.HISTORY) is None
+
+
+def test_the_backlog_is_at_rest_when_all_that_may_go_has_gone() -> None:
+    yard = Yard("gate")
+    yard.outbox.put()
+    yard.outbox.picture("gate", size=10)
+    yard.outbox.picture("bridge", size=10)  # whose camera is closed
+    yard.begin()
+    assert not yard.lanes.at_rest(yard.at)
+    yard.drain(Lane.HISTORY)
+    assert not yard.lanes.at_rest(yard.at)
+    fetch = yard.ask(Lane.HISTORY_PICTURES)
+    assert not yard.lanes.at_rest(yard.at)
+    yard.answer(fetch)
+    (parcel,) = yard.take(Lane.HISTORY_PICTURES)
+    assert yard.lanes.at_rest(yard.at), "what is under way is out of the way"
+    yard.lanes.landed(parcel)
+    yard.lanes.put_back(parcel, yard.at + NOBODY_S)
+    assert yard.lanes.at_rest(yard.at), "nor does anybody wait for what was refused"
+    assert not yard.lanes.at_rest(yard.at + NOBODY_S)
+    again = Yard()
+    again.begin()
+    again.drain(Lane.HISTORY)
+    again.lanes.send_again((1,), again.at)
+    assert not again.lanes.at_rest(again.at)
+
+
+def test_a_limit_that_was_met_ends_with_a_broker_that_announces_another() -> None:
+    yard = Yard("gate")
+    for size in (30_000, 50_000):
+        yard.outbox.picture("gate", size=size)
+    yard.begin()
+    yard.answer(yard.ask(Lane.HISTORY_PICTURES))
+    first, second = yard.take(Lane.HISTORY_PICTURES)
+    for parcel in (first, second):
+        yard.lanes.landed(parcel)
+        yard.lanes.refuse(parcel, yard.at)
+    assert (yard.lanes.refused_bytes, list(yard.lanes.too_large)) == (first.size, [1, 2])
+    for announced, left in ((None, [1, 2]), (1_000_000, [])):
+        yard.lanes.forget_connection()
+        yard.lanes.new_connection(announced)
+        assert list(yard.lanes.too_large) == left
+    assert yard.lanes.refused_bytes is None
+    assert yard.drain(Lane.HISTORY_PICTURES) == [1, 2]

@@ -11,6 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.core.ledger import (
+    GAP_MOST_S,
+    LACKS_FROM,
     MISSING_S,
     PROBE_RECORDS,
     PROBE_S,
@@ -35,13 +37,13 @@ def covers(mark: Watermark, seq: int) -> bool:
 def test_a_word_settles_what_it_covers_once() -> None:
     ledger = Ledger()
     ledger.broker_has((1, 2, 3), 60, 0.0)
-    assert (len(ledger), ledger.bytes, ledger.upto) == (3, 60, 0)
+    assert (len(ledger), ledger.fresh_bytes, ledger.upto) == (3, 60, 0)
     assert ledger.hub_says(mark(3, ((2, 2),)), 1.0) == ((1, 1), (3, 3))
-    assert (len(ledger), ledger.bytes, ledger.upto) == (1, 20, 1)
+    assert (len(ledger), ledger.fresh_bytes, ledger.upto) == (1, 20, 1)
     assert 2 in ledger
     assert ledger.hub_says(mark(3, ((2, 2),)), 2.0) == ()
     assert ledger.hub_says(mark(3), 3.0) == ((2, 3),)
-    assert (len(ledger), ledger.bytes, ledger.upto) == (0, 0, 3)
+    assert (len(ledger), ledger.fresh_bytes, ledger.upto) == (0, 0, 3)
 
 
 def test_a_late_puback_for_what_is_settled_waits_for_nothing() -> None:
@@ -55,7 +57,7 @@ def test_a_second_puback_for_one_record_counts_once() -> None:
     ledger = Ledger()
     ledger.broker_has((1,), 10, 0.0)
     ledger.broker_has((1,), 12, 1.0)
-    assert (len(ledger), ledger.bytes) == (1, 12)
+    assert (len(ledger), ledger.fresh_bytes) == (1, 12)
 
 
 def test_what_is_missing_for_half_a_minute_is_named_once() -> None:
@@ -124,20 +126,114 @@ def test_ranges_hold_the_same_numbers(seqs: set[int]) -> None:
     assert all(b[0] > a[1] + 1 for a, b in pairwise(ranges))
 
 
+def test_what_is_never_acknowledged_is_named_ever_more_rarely_and_counts_as_lacking() -> None:
+    ledger = Ledger()
+    ledger.broker_has((1, 2, 3), 3, 0.0)
+    ledger.hub_says(mark(3, ((2, 2),)), 1.0)
+    at, gaps = 0.0, []
+    for sent in range(1, 20):
+        assert (ledger.lacking == 1) == (sent > LACKS_FROM)
+        due = max(ledger.deadline(), at)
+        named = ledger.missing(due) + ledger.overdue(due, 10)
+        while not named:
+            due = max(ledger.deadline(), due + 1.0)
+            named = ledger.missing(due) + ledger.overdue(due, 10)
+        assert named == (2,)
+        gaps.append(due - at)
+        at = due
+        ledger.broker_has((2,), 1, at)
+    assert gaps == sorted(gaps)
+    assert gaps[0] <= MISSING_S * 2
+    assert gaps[-1] == pytest.approx(GAP_MOST_S, abs=60.0)
+    assert not ledger.silent, "a hub that lacks one record is not silent"
+    ledger.hub_says(mark(3), at)
+    assert (len(ledger), ledger.lacking, ledger.deadline()) == (0, 0, math.inf)
+
+
+def holes(count: int) -> Ledger:
+    """A ledger in which so many records were sent twice in vain, the last at second 0."""
+    ledger = Ledger()
+    ledger.broker_has(range(1, count + 1), count, -MISSING_S)
+    ledger.hub_says(mark(count, ((1, count),)), -MISSING_S)
+    named = ledger.missing(0.0)
+    ledger.broker_has(named, count, 0.0)
+    assert len(named) == len(ledger) == count
+    return ledger
+
+
+def test_what_was_sent_twice_in_vain_holds_up_nothing_and_keeps_its_turn_over_connections() -> None:
+    ledger = holes(5)
+    assert (ledger.fresh, ledger.fresh_bytes, len(ledger)) == (0, 0, 5)
+    ledger.broker_has((6, 7), 2, 1.0)
+    assert (ledger.fresh, ledger.fresh_bytes) == (2, 2)
+    ledger.new_connection()
+    assert [seq for seq in range(9) if seq in ledger] == [1, 2, 3, 4, 5]
+    assert ledger.overdue(100.0, 2) == (1, 2)
+    assert ledger.overdue(100.0, 2) == (3, 4)
+
+
+def test_while_it_is_not_their_turn_they_are_not_named_but_lacking_and_an_order_hurries_them() -> (
+    None
+):
+    ledger = holes(5)
+    assert not ledger.is_overdue(2 * MISSING_S - 1)
+    assert ledger.lacking == 0
+    assert ledger.is_overdue(2 * MISSING_S)
+    assert ledger.overdue(2 * MISSING_S, 0) == ()
+    assert ledger.lacking == 5
+    assert 2 * MISSING_S < ledger.deadline() < math.inf
+    again = holes(3)
+    again.hurry(1.0)
+    assert again.is_overdue(1.0)
+    assert again.overdue(1.0, 10) == (1, 2, 3)
+
+
+@pytest.mark.parametrize("gone", ["settled", "forgotten", "epoch"])
+def test_what_is_gone_while_it_is_sent_again_is_not_lacking(gone: str) -> None:
+    ledger, at = holes(3), 0.0
+    for _ in range(LACKS_FROM):
+        at = max(at + 1.0, ledger.deadline())
+        named = ledger.overdue(at, 10)
+        if not named:
+            continue
+        if ledger.lacking < 3:
+            ledger.broker_has(named, 3, at)
+    assert ledger.lacking == 3
+    if gone == "settled":
+        ledger.hub_says(mark(9), at)
+    elif gone == "forgotten":
+        ledger.forget(range(1, 4))
+    else:
+        ledger.new_epoch()
+    assert (ledger.lacking, len(ledger)) == (0, 0)
+    ledger.broker_has((10, 11), 2, at)
+    assert ledger.fresh == 2
+
+
 class Model:
-    """The same by one entry a record: seq -> (PUBACK at, bytes)."""
+    """The same by one entry a record: seq -> (PUBACK at, bytes); of records that were sent again: how often."""
 
     def __init__(self) -> None:
         self.answered: dict[int, tuple[float, float]] = {}
+        self.times: dict[int, int] = {}
         self.mark: Watermark | None = None
         self.probe_at = self.check_at = math.inf
         self.gap_s = SILENT_S
         self.silent = False
 
+    @property
+    def fresh(self) -> set[int]:
+        return {seq for seq in self.answered if not self.times.get(seq)}
+
+    def gone(self, seqs: set[int]) -> None:
+        for seq in seqs:
+            self.times.pop(seq, None)
+        self.forget(seqs)
+
     def forget(self, seqs: set[int]) -> None:
         for seq in seqs:
             self.answered.pop(seq, None)
-        if not self.answered:
+        if not self.fresh:
             self.probe_at = self.check_at = math.inf
             self.silent = False
 
@@ -148,9 +244,9 @@ class Model:
     def broker_has(self, seqs: set[int], size: int, at: float) -> None:
         for seq in sorted(seqs):
             if self.mark is not None and covers(self.mark, seq):
-                self.answered.pop(seq, None)
+                self.gone({seq})
                 continue
-            if not self.answered:
+            if not self.fresh and not self.times.get(seq):
                 self.progress(at)
             self.answered[seq] = (at, size / len(seqs))
 
@@ -160,8 +256,8 @@ class Model:
         moved = self.mark is None or word.upto > self.mark.upto
         self.mark = word
         settled = {seq for seq in self.answered if covers(word, seq)}
-        self.forget(settled)
-        if self.answered and (settled or moved):
+        self.gone(settled | {seq for seq in self.times if covers(word, seq)})
+        if self.fresh and (settled or moved):
             self.progress(at)
 
     def missing(self, at: float) -> tuple[int, ...]:
@@ -174,8 +270,25 @@ class Model:
         lost = [
             seq
             for seq, (since, _) in self.answered.items()
-            if at - since >= MISSING_S and seq <= word.highest
+            if at - since >= MISSING_S and seq <= word.highest and seq in self.fresh
         ]
+        return self.name(lost)
+
+    def overdue(self, at: float) -> tuple[int, ...]:
+        if self.mark is None:
+            return ()
+        lost = [
+            seq
+            for seq, (since, _) in self.answered.items()
+            if (times := self.times.get(seq, 0))
+            and at >= since + MISSING_S * 2**times
+            and seq <= self.mark.highest
+        ]
+        return self.name(lost)
+
+    def name(self, lost: list[int]) -> tuple[int, ...]:
+        for seq in lost:
+            self.times[seq] = self.times.get(seq, 0) + 1
         self.forget(set(lost))
         return tuple(sorted(lost))
 
@@ -185,7 +298,7 @@ class Model:
         self.silent = True
         self.gap_s = min(self.gap_s * 2, PROBE_S)
         self.probe_at = at + self.gap_s
-        return tuple(sorted(self.answered)[:PROBE_RECORDS])
+        return tuple(sorted(self.fresh)[:PROBE_RECORDS])
 
 
 SEQS = st.integers(1, 60)
@@ -212,7 +325,7 @@ def test_runs_of_seqs_are_the_same_as_an_entry_for_each(steps: list[tuple[str, A
             model.broker_has(given_, 10 * len(given_), at)
         elif name == "forget":
             ledger.forget(given_)
-            model.forget(given_)
+            model.gone(given_)
         elif name == "hub":
             upto, lost, beyond = given_
             word = mark(upto, disjoint(lost, 0, upto), also=disjoint(beyond, upto, 90))
@@ -222,14 +335,18 @@ def test_runs_of_seqs_are_the_same_as_an_entry_for_each(steps: list[tuple[str, A
             at += given_
             assert ledger.missing(at) == model.missing(at), number
             assert ledger.probe(at) == model.probe(at), number
+            assert ledger.overdue(at, 10_000) == model.overdue(at), number
         else:
             ledger.new_connection()
-            model.forget(set(model.answered))
+            model.forget(model.fresh)
         assert {seq for seq in range(100) if seq in ledger} == set(model.answered)
         assert len(ledger) == len(model.answered)
-        assert ledger.bytes == pytest.approx(sum(size for _, size in model.answered.values()))
+        assert ledger.fresh_bytes == pytest.approx(
+            sum(model.answered[seq][1] for seq in model.fresh), abs=0.5
+        )
+        assert ledger.fresh == len(model.fresh)
         assert ledger.silent == model.silent
-        assert ledger.deadline() == min(model.probe_at, model.check_at)
+        assert min(ledger._probe_at, ledger._check_at) == min(model.probe_at, model.check_at)
 
 
 @given(st.sets(SEQS), SEQS, st.integers(0, 9))

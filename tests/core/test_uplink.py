@@ -6,14 +6,14 @@ import functools
 import json
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Set
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from edge_agent.core import lanes as lanes_of
-from edge_agent.core import ledger, pace, retry, window, wire
+from edge_agent.core import ledger, pace, retry, suspects, window, wire
 from edge_agent.core import uplink as module
 from edge_agent.core.messages import (
     Command,
@@ -283,7 +283,7 @@ class Street:
 # ---- any story ----
 
 CAMERAS = ("bridge", "gate", "market")
-CODES = (0, 0, 0, 0, 0, 0x10, 0x80, 0x87, 0x97, 0x99)
+CODES = (0, 0, 0, 0, 0, 0x10, 0x80, 0x87, 0x95, 0x97, 0x99)
 
 
 class Story:
@@ -1174,7 +1174,7 @@ def test_a_state_that_is_refused_is_tried_again_slowly() -> None:
     (trouble,) = street.uplink.findings()
     assert trouble.key is FindingKey.HUB_REFUSED_TOPIC
     assert trouble.detail == f"{NAME}/camera/gate: reason 0x87"
-    assert street.pass_time(module.REFUSED_S - 1) == []
+    assert street.pass_time(lanes_of.REFUSED_S - 1) == []
     (again,) = street.pass_time(1)
     assert isinstance(again, Send)
     street.deliver(again.ticket)
@@ -1359,7 +1359,7 @@ def test_a_refused_topic_is_kept_and_tried_again_after_a_quarter_of_an_hour(code
     (trouble,) = street.uplink.findings()
     assert trouble.key is FindingKey.HUB_REFUSED_TOPIC
     assert f"0x{code:02X}" in trouble.detail
-    assert street.pass_time(module.REFUSED_S - 1) == []
+    assert street.pass_time(lanes_of.REFUSED_S - 1) == []
     street.put(rank=Rank.AUDIT)
     street.commit()
     street.work()  # another lane is not held up by it
@@ -1443,7 +1443,7 @@ def test_one_poisoned_record_does_not_hold_up_the_others() -> None:
     street.work()
     assert set(street.outbox.kept) == {1, 2, 3}
     assert street.uplink.status().parked == 3
-    street.pass_time(module.REFUSED_S)
+    street.pass_time(lanes_of.REFUSED_S)
     street.answer_fetch()
     alone = [seqs_of(message) for message in street.flying.values()]
     assert alone == [[("epoch-1", 1)], [("epoch-1", 2)], [("epoch-1", 3)]]
@@ -1461,7 +1461,7 @@ def test_with_no_room_for_more_poison_its_lane_waits(monkeypatch: pytest.MonkeyP
     (ticket,) = street.flying
     street.deliver(ticket, 0x99, arrives=False)
     assert street.uplink.status().parked == 0
-    assert street.pass_time(module.REFUSED_S - 1) == []
+    assert street.pass_time(lanes_of.REFUSED_S - 1) == []
     street.pass_time(1)
     street.work()
     assert not street.outbox.kept
@@ -1522,13 +1522,345 @@ def test_what_falls_due_while_the_link_is_down_is_tried_when_it_is_back() -> Non
     (ticket,) = street.flying
     street.deliver(ticket, 0x99, arrives=False)
     street.lose()
-    street.pass_time(module.REFUSED_S * 2)
+    street.pass_time(lanes_of.REFUSED_S * 2)
     street.go_up()
     street.work()
     assert len(street.outbox.kept) == 3
     street.pass_time(1)
     street.work()
     assert not street.outbox.kept
+
+
+# ---- too large, though nobody said what is ----
+
+
+def refuse_above(street: Street, payload: int) -> int:
+    """Answer as mosquitto's message_size_limit does, until nothing is under way; how often it had to."""
+    refused = 0
+    for _ in range(10_000):
+        if street.fetches:
+            street.answer_fetch()
+        elif street.flying:
+            ticket, message = next(iter(street.flying.items()))
+            too_large = len(message.payload) > payload
+            refused += too_large
+            street.deliver(ticket, 0x95 if too_large else 0, arrives=not too_large)
+        else:
+            return refused
+    raise AssertionError("it never comes to rest")
+
+
+@pytest.mark.parametrize("mode", list(Settlement))
+def test_a_limit_that_was_not_announced_is_found_out_and_costs_no_connection(
+    mode: Settlement,
+) -> None:
+    street = Street(mode)
+    street.show("gate")
+    street.put(600, data=json.dumps({"x": "y" * 300}).encode())
+    for size in (30_000, 40_000, 2_000, 35_000):
+        street.outbox.picture("gate", size=size)
+    street.put(rank=Rank.AUDIT)
+    street.commit()
+    street.connect()
+    street.pass_time(module.ACK_WAIT_S)
+    refused = refuse_above(street, 3_500)
+    street.acknowledge()
+    assert set(street.outbox.kept) == {601, 602, 604}
+    assert refused <= 40, "batches halve, they do not creep"
+    (trouble,) = street.uplink.findings()
+    assert trouble.key is FindingKey.HUB_TOO_LARGE
+    assert trouble.detail.startswith("3 kept; seq 601: 30")
+    limit = street.uplink.refused_bytes
+    assert limit is not None
+    assert 30_000 < limit < 40_000
+    street.outbox.picture("gate", size=50_000)
+    street.commit()
+    assert refuse_above(street, 3_500) == 0, "nothing as large is tried again soon"
+    # The smallest is tried now and then, over connections too.
+    street.lose()
+    street.connect()
+    street.pass_time(module.ACK_WAIT_S)
+    assert refuse_above(street, 3_500) <= 1
+    before = len(street.sent)
+    for _ in range(5 * 24 * 4):
+        street.pass_time(900.0)
+        refuse_above(street, 3_500)
+    assert len(street.sent) - before <= 7 + 5
+    # The city raises its limit: the one that is tried brings all others after it.
+    street.pass_time(2 * lanes_of.REFUSED_MOST_S)
+    street.work()
+    street.acknowledge()
+    assert not street.outbox.kept
+    assert street.uplink.findings() == frozenset()
+    assert street.uplink.refused_bytes is None
+
+
+def test_a_hub_that_wants_everything_now_is_asked_at_once_whether_its_limit_holds() -> None:
+    street = Street(Settlement.BROKER)
+    street.show("gate")
+    street.outbox.picture("gate", size=30_000)
+    street.commit()
+    street.connect()
+    assert refuse_above(street, 3_500) == 1
+    assert refuse_above(street, 3_500) == 0
+    street.do(street.uplink.sync_now(street.at))
+    street.work()
+    assert not street.outbox.kept
+
+
+def test_what_was_too_large_and_is_gone_limits_nothing_for_long() -> None:
+    street = Street(Settlement.BROKER)
+    street.show("gate")
+    street.outbox.picture("gate", size=30_000, at=street.at)
+    street.commit()
+    street.connect()
+    assert refuse_above(street, 3_500) == 1
+    street.tell(street.outbox.purge(0.0))
+    assert street.uplink.findings() == frozenset()
+    street.pass_time(lanes_of.REFUSED_S)
+    assert street.uplink.refused_bytes is None
+
+
+def test_a_broker_that_errs_about_one_small_record_gets_all_others() -> None:
+    street = waiting_street(data=b'{"n":1}')
+    while street.flying:
+        ticket, message = next(iter(street.flying.items()))
+        errs = ("epoch-1", 1) in seqs_of(message)
+        street.deliver(ticket, 0x95 if errs else 0, arrives=not errs)
+        while street.fetches:
+            street.answer_fetch()
+    street.put(20)
+    street.commit()
+    street.work()
+    assert set(street.outbox.kept) == {1}
+    assert street.uplink.refused_bytes is None
+
+
+# ---- what ends connections ----
+
+
+EVERYTHING = frozenset(range(1, 10_000))
+
+
+def carry(street: Street, poison: Set[int]) -> bool:
+    """Everything arrives, up to a message that carries poison: there somebody hangs up. Whether the link is still there."""
+    for _ in range(10_000):
+        if street.fetches:
+            street.answer_fetch()
+        elif street.flying:
+            ticket, message = next(iter(street.flying.items()))
+            if poison & {seq for _, seq in seqs_of(message)}:
+                street.lose()
+                return False
+            street.deliver(ticket)
+        else:
+            if street.mode is Settlement.WATERMARK:
+                street.acknowledge()
+            return True
+    raise AssertionError("it never comes to rest")
+
+
+def live_with(street: Street, poison: Set[int], seconds: float) -> None:
+    """So long, with a record each hour."""
+    began = street.at
+    for half_minute in range(int(seconds / 30.0)):
+        street.pass_time(began + 30.0 * (half_minute + 1) - street.at)
+        if half_minute % 120 == 0:
+            street.put()
+            street.commit()
+        if street.uplink.status().link is Link.CONNECTING:
+            street.go_up()
+        if street.uplink.status().link is Link.UP:
+            carry(street, poison)
+
+
+@pytest.mark.parametrize("lane", list(Lane))
+def test_a_message_at_which_somebody_hangs_up_is_named_kept_and_in_nobodys_way(lane: Lane) -> None:
+    street = Street()
+    street.show("gate")
+    street.put(5)
+    fresh = lane in (Lane.AUDIT, Lane.LIVE, Lane.LIVE_PICTURES)
+    if fresh:
+        street.commit()
+        street.connect()
+        carry(street, set())
+    if lane in (Lane.LIVE_PICTURES, Lane.HISTORY_PICTURES):
+        guilty = street.outbox.picture("gate", size=50_000, at=street.at).seq
+    else:
+        rank = Rank.AUDIT if lane in (Lane.AUDIT, Lane.AUDIT_HISTORY) else Rank.STATE
+        guilty = street.outbox.put(rank=rank).seq
+    for _ in range(20):
+        street.outbox.picture("gate", size=2_000, at=street.at)
+        street.put(rank=Rank.AUDIT)
+        street.put()
+    street.commit()
+    if lane is Lane.AGAIN:  # it came through once, and the hub lost it
+        street.connect()
+        street.pass_time(module.ACK_WAIT_S)
+        street.work()
+        never(street, {guilty})
+    elif not fresh:
+        street.connect()
+    live_with(street, {guilty}, 2 * 3_600.0)
+    assert {guilty} <= set(street.outbox.kept) <= {guilty, street.outbox.last_seq}
+    (trouble,) = [t for t in street.uplink.findings() if t.key is not FindingKey.HUB_UNREACHABLE]
+    assert trouble.key is FindingKey.HUB_HANGS_UP
+    assert trouble.detail.startswith(f"1 kept; seq {guilty}: ")
+    before = street.connects
+    live_with(street, {guilty}, 10 * 86_400.0)
+    assert street.connects - before <= 7 + 10, "once a day in the end"
+    live_with(street, set(), 2 * 86_400.0)
+    assert not street.outbox.kept
+    assert street.uplink.findings() == frozenset()
+
+
+@pytest.mark.parametrize("step", [2_000, -2_000])
+def test_what_is_cut_for_its_size_is_found_out_and_costs_few_connections(step: int) -> None:
+    street = Street(Settlement.BROKER)
+    street.show("gate")
+    street.put(300)
+    sizes = range(50_000, 90_000, 2_000)[:: 1 if step > 0 else -1]
+    big = {street.outbox.picture("gate", size=size).seq for size in sizes}
+    for _ in range(20):
+        street.outbox.picture("gate", size=3_000)
+    street.commit()
+    street.connect()
+    live_with(street, big, 2 * 3_600.0)
+    assert set(street.outbox.kept) == big
+    few = 1 + 3 + 3 + 4  # two tell enough; one is tried again, ever more rarely
+    assert street.connects <= few + (len(big) if step < 0 else 0)
+    assert FindingKey.HUB_TOO_LARGE in {t.key for t in street.uplink.findings()}
+    assert street.uplink.refused_bytes is not None
+
+
+def test_a_line_that_breaks_each_time_blames_nobody_for_long() -> None:
+    """Nothing gets through for a day; then all does, within the shortest time that anybody is kept away."""
+    street = Street(Settlement.BROKER)
+    street.put(300)
+    street.put(5, rank=Rank.AUDIT)
+    street.commit()
+    street.connect()
+    live_with(street, EVERYTHING, 86_400.0)
+    assert len(street.outbox.kept) == 305 + 24
+    live_with(street, set(), suspects.CONVICT_S + 300.0)
+    assert not street.outbox.kept
+    assert street.uplink.findings() == frozenset()
+
+
+def test_a_broker_that_never_answers_one_message_is_the_same() -> None:
+    street = Street(Settlement.BROKER)
+    street.show("gate")
+    guilty = street.outbox.picture("gate", size=50_000).seq
+    for _ in range(5):
+        street.outbox.picture("gate", size=2_000)
+    street.commit()
+    street.connect()
+    for _ in range(200):
+        for command in street.pass_time(20.0):
+            if isinstance(command, Disconnect):
+                street.tell(LinkDown(key=None, detail="closed"))
+        if street.uplink.status().link is Link.CONNECTING:
+            street.go_up()
+        while street.fetches:
+            street.answer_fetch()
+        for ticket, message in list(street.flying.items()):
+            if guilty not in {seq for _, seq in seqs_of(message)}:
+                street.deliver(ticket)
+    assert set(street.outbox.kept) == {guilty}
+    assert FindingKey.HUB_HANGS_UP in {trouble.key for trouble in street.uplink.findings()}
+
+
+def test_a_press_blames_no_picture() -> None:
+    street = Street(Settlement.BROKER)
+    street.show("gate")
+    street.outbox.picture("gate", size=50_000)
+    street.commit()
+    street.connect()
+    for _ in range(10):
+        while street.fetches:
+            street.answer_fetch()
+        assert street.flying
+        street.lose(LinkDown(key=None, detail="hung up", by_press=True))
+        street.pass_time(1.0)
+        street.go_up()
+    assert street.uplink.findings() == frozenset()
+    carry(street, set())
+    assert not street.outbox.kept
+
+
+# ---- what the hub never acknowledges ----
+
+
+def never(street: Street, lost: set[int]) -> None:
+    """The hub has everything but these, and says so."""
+    street.hub -= {(street.outbox.epoch, seq) for seq in lost}
+    street.acknowledge()
+
+
+def test_what_the_hub_never_acknowledges_costs_a_bounded_amount_a_day_and_is_reported() -> None:
+    street = Street()
+    street.show("gate")
+    lost = {street.outbox.picture("gate", size=50_000).seq for _ in range(50)}
+    street.put(5)
+    street.commit()
+    street.connect()
+    days = []
+    for _ in range(4):
+        street.sent.clear()
+        for minute in range(24 * 60):
+            street.pass_time(60.0)
+            if minute % 60 == 0:
+                street.put()
+                street.commit()
+            street.work()
+            never(street, lost)
+        days.append(sum(wire.size(message) for message in street.sent))
+    assert set(street.outbox.kept) == lost
+    assert days[0] < 15 * 50 * 52_000
+    assert max(days[1:]) < 2.5 * 50 * 52_000
+    (trouble,) = street.uplink.findings()
+    assert trouble.key is FindingKey.HUB_LACKS
+    assert trouble.detail == "50 kept; complete at the hub up to 0"
+    street.sent.clear()
+    for _ in range(10):
+        street.lose()
+        street.connect()
+        street.work()
+        never(street, lost)
+    assert len(street.sent) <= 50, "a new connection is no reason to send them again"
+    # The city has mended its receiver.
+    street.do(street.uplink.sync_now(street.at))
+    for _ in range(10):
+        street.pass_time(15.0)
+        street.work()
+        street.acknowledge()
+    assert not street.outbox.kept
+    assert street.uplink.findings() == frozenset()
+
+
+def test_the_backlog_drains_past_what_the_hub_never_acknowledges() -> None:
+    """A line that carries two pictures a second, and 200 holes before 1,000 pictures of the outage."""
+    street = Street()
+    street.show("gate")
+    lost = {street.outbox.picture("gate", size=20_000).seq for _ in range(200)}
+    for _ in range(1_000):
+        street.outbox.picture("gate", size=20_000)
+    street.commit()
+    street.connect()
+    for second in range(900):
+        street.pass_time(1.0)
+        for _ in range(2):
+            while street.fetches:
+                street.answer_fetch()
+            if street.flying:
+                street.deliver(next(iter(street.flying)))
+        if second % 3 == 0:
+            never(street, lost)
+        if second == 400:
+            assert FindingKey.HUB_LACKS in {t.key for t in street.uplink.findings()}
+    never(street, lost)
+    assert set(street.outbox.kept) == lost
+    assert FindingKey.HUB_SILENT not in {trouble.key for trouble in street.uplink.findings()}
 
 
 # ---- the hub's word ----
@@ -1869,7 +2201,7 @@ def test_a_picture_whose_file_is_lost_travels_as_a_record() -> None:
     assert seqs_of(street.sent[-1]) == [("epoch-1", bare.seq)]
     (ticket,) = street.flying
     street.deliver(ticket, 0x87, arrives=False)
-    street.pass_time(module.REFUSED_S)
+    street.pass_time(lanes_of.REFUSED_S)
     assert [fetch.lane for fetch in street.fetches] == [Lane.LIVE_PICTURES]
 
 
@@ -1921,7 +2253,7 @@ def test_what_comes_up_in_two_lanes_at_once_is_sent_in_one() -> None:
     first, second = street.flying
     street.deliver(second, 0x99, arrives=False)
     street.deliver(first, 0x97, arrives=False)
-    street.pass_time(module.REFUSED_S)
+    street.pass_time(lanes_of.REFUSED_S)
     assert [fetch.lane for fetch in street.fetches] == [Lane.LIVE, Lane.AGAIN]
     street.fetches.reverse()
     street.answer_fetch()

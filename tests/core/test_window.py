@@ -97,3 +97,18 @@ def test_one_message_that_is_never_answered_is_noticed_among_others() -> None:
         ticket = found.take_off(None, "other", 0, float(second))
         found.answered(ticket, float(second) + 0.1)
     assert "lost" in found.wedged(UNANSWERED_S)
+
+
+def test_what_flies_alone_has_the_window_for_itself_until_its_answer() -> None:
+    found = window()
+    ticket = found.take_off(parcel(Lane.LIVE), "live", 100, 0.0, alone=True)
+    assert not any(found.has_room(lane, 1) for lane in (*Lane, None))
+    assert found.parcels == [parcel(Lane.LIVE)]
+    found.answered(ticket, 1.0)
+    for lane in (Lane.AUDIT, None, Lane.LIVE):
+        assert found.has_room(lane, 1)
+        found.take_off(None if lane is None else parcel(lane), "t", 1, 1.0)
+    assert [each.lane for each in found.parcels] == [Lane.AUDIT, Lane.LIVE], "oldest first"
+    found.take_off(parcel(Lane.LIVE), "live", 1, 1.0, alone=True)
+    found.open(20, 2.0)
+    assert found.has_room(None, 1), "a new connection is not held up by the old one"

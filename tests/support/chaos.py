@@ -1,7 +1,8 @@
 """A faulty line between a box and its broker: MQTT packets pass whole, but for one fault at a time, at a border between two packets.
 
 What a network, a router that forgets, or a broker on its worst day can do to a connection: cut it, swallow it, close half of it,
-carry it at a crawl, hold it, lose or double a packet, put garbage in between. Each fault strikes once, where it was armed for.
+carry it at a crawl, hold it, lose or double a packet, put garbage in between. Each fault strikes once, where it was armed for; but one that
+hangs up at a message does so each time that a record of it comes, until it is told to relent.
 Not its job: the broker (broker.py), what the box makes of it (tests/chaos.py), a thin line that is otherwise well (thin_line.py).
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import re
 import socket
 import struct
 import threading
@@ -51,9 +53,13 @@ class Kind(Enum):
     DOUBLE_PUBACK = "double_puback"
     DOUBLE_PUBLISH = "double_publish"
     GARBAGE = "garbage"
+    HANGS_UP = "hangs_up"  # at a message that carries this record, again and again
 
 
+# By this a record of a storm is known from all others, in whatever message it comes.
+_MARK: Final = re.compile(rb'"n":\d{2,}\}')
 _OF_TYPE: Final = {
+    Kind.HANGS_UP: PUBLISH,
     Kind.LOSE_PUBACK: PUBACK,
     Kind.DOUBLE_PUBACK: PUBACK,
     Kind.LOSE_PUBLISH: PUBLISH,
@@ -73,6 +79,8 @@ class Fault:
 
     def fits(self, way: Way, packet: bytes) -> bool:
         """Whether it could strike this packet."""
+        if self.kind is Kind.HANGS_UP and _MARK.search(packet) is None:
+            return False
         return way is self.way and _OF_TYPE.get(self.kind, packet[0] >> 4) == packet[0] >> 4
 
 
@@ -81,6 +89,8 @@ def draw(chance: random.Random) -> Fault:
     kind = chance.choice(tuple(Kind))
     way = Way.DOWN if kind in (Kind.LOSE_PUBACK, Kind.DOUBLE_PUBACK) else chance.choice(tuple(Way))
     in_greeting = chance.random() < 0.25
+    if kind is Kind.HANGS_UP:  # no record comes in the greeting
+        way, in_greeting = Way.UP, False
     # In the greeting: CONNECT, SUBSCRIBE, birth; CONNACK, SUBACK, the retained watermark, the PUBACK of the birth.
     after = chance.randrange(4) if in_greeting else chance.randrange(12)
     return Fault(kind, way, after, in_greeting, chance.randrange(2**32))
@@ -144,6 +154,7 @@ class Chaos:
         self._fault: Fault | None = None
         self._left = 0
         self._from_line = 0
+        self._poison: bytes | None = None
         self.struck: list[Fault] = []
         self.struck_at = 0.0  # the last of them
         self.connections = 0
@@ -182,6 +193,17 @@ class Chaos:
         """Whether the fault has not struck yet."""
         with self._lock:
             return self._fault is not None
+
+    @property
+    def hangs_up(self) -> bool:
+        """Whether there is a message that does not get through."""
+        with self._lock:
+            return self._poison is not None
+
+    def relent(self) -> None:
+        """It gets through from now on."""
+        with self._lock:
+            self._poison = None
 
     # -- inside --
 
@@ -243,6 +265,11 @@ class Chaos:
 
     def _pass(self, line: _Line, way: Way, packet: bytes) -> None:
         fault = self._due(line, way, packet)
+        with self._lock:
+            poisoned = self._poison is not None and way is Way.UP and self._poison in packet
+        if poisoned:
+            self._cut(line, reset=False)
+            return
         if fault is None:
             self._forward(line, way, packet)
             return
@@ -263,7 +290,7 @@ class Chaos:
             case Kind.DELAY:
                 self._closed.wait(chance.uniform(*DELAY_S))
                 self._forward(line, way, packet)
-            case Kind.LOSE_PUBACK | Kind.LOSE_PUBLISH:
+            case Kind.LOSE_PUBACK | Kind.LOSE_PUBLISH | Kind.HANGS_UP:
                 pass
             case Kind.DOUBLE_PUBACK | Kind.DOUBLE_PUBLISH:
                 self._forward(line, way, packet * 2)
@@ -281,6 +308,8 @@ class Chaos:
                 self._left -= 1
                 return None
             self._fault = None
+            if fault.kind is Kind.HANGS_UP and (mark := _MARK.search(packet)) is not None:
+                self._poison = mark.group()
             self.struck.append(fault)
             self.struck_at = self._now()
             return fault

@@ -10,7 +10,8 @@ wants to be woken. So a minute's patience takes some 0.7 s, and a delay of 0.2 s
 
 A seed gives the same faults and records each time; which packet a fault meets depends on the machine's threads as well.
 For each fault: records (now and then a picture) come in, the fault strikes once at a border between packets, and the story waits until
-the hub has acknowledged everything.
+the hub has acknowledged everything. A line that hangs up at one message each time it comes does so until the box has put it aside, with a
+finding, and all else is acknowledged; then it relents.
 - wedge: records wait, and for more than 60 s (5 s of measuring error, and what a thin line may need for the bytes under way, aside) the link did nothing at all:
   no answer, no word of the hub, no new attempt (a connection, or a message while the broker owes nothing: a hub that was silent for a
   minute and a line that dies at the very next word are two minutes, and no wedge). Or a fault after which it is not all settled within `GIVEN_UP_S`.
@@ -50,6 +51,7 @@ from edge_agent.core.messages import (
     Disconnect,
     Event,
     Fetch,
+    FindingKey,
     HubMessage,
     LinkDown,
     LinkUp,
@@ -58,6 +60,7 @@ from edge_agent.core.messages import (
     Settle,
 )
 from edge_agent.core.settings import Hub, Identity, Settlement
+from edge_agent.core.suspects import CONVICT_S
 from edge_agent.core.uplink import Link, Uplink
 from edge_agent.core.window import SLOWEST_BYTES_PER_S, WEDGED_S
 from edge_agent.hub import HubLink
@@ -78,6 +81,7 @@ TAKE_S: Final = (
     0.05  # how soon the hub sees that the clock has leapt; it sleeps by the kernel's time
 )
 GIVEN_UP_S: Final = 900.0
+_ASIDE: Final = frozenset({FindingKey.HUB_HANGS_UP, FindingKey.HUB_TOO_LARGE})
 # How exactly a spell is measured: the keepalive takes two looks at the clock, each up to a leap late.
 MEASURE_S: Final = 2 * LEAP_S[1] + 1.0
 LOOK_S: Final = 0.5  # of the kernel's time: a dial under way looks at no clock
@@ -174,10 +178,21 @@ class Box:
         """Tell the uplink what the journal has taken."""
         self._tell(self.outbox.committed())
 
-    def settled_within(self, limit_s: float) -> bool:
-        """Run the loop until the hub has acknowledged everything; whether that came within *limit_s* of the leaping clock."""
+    @property
+    def all_aside(self) -> bool:
+        """Whether all that is kept was put aside; there may be nothing."""
+        return len(self.outbox.kept) <= self.uplink.status().parked
+
+    def settled_within(self, limit_s: float, *, but_for: bool = False) -> bool:
+        """Run the loop until the hub has acknowledged everything; whether that came within *limit_s* of the leaping clock.
+
+        *but_for*: what was put aside because the connection ends at it may be left.
+        """
         begun_at, begun = self.clock.now(), time.monotonic()
         while self.outbox.kept:
+            keys = {trouble.key for trouble in self.uplink.findings()}
+            if but_for and self.all_aside and not keys.isdisjoint(_ASIDE):
+                return True
             self.turn()
             if self.clock.now() - begun_at > limit_s:
                 return False
@@ -186,6 +201,9 @@ class Box:
 
     def turn(self) -> None:
         """One event; or, in a silence, one leap, and whatever is due."""
+        self._turn(aside=self.all_aside)
+
+    def _turn(self, *, aside: bool) -> None:
         try:
             event = self.events.get(timeout=SILENCE_S)
         except queue.Empty:
@@ -198,6 +216,8 @@ class Box:
             self._leap_s = LEAP_S[0]
             self._tell(event)
         self._flying = max(self._flying, self.uplink.status().in_flight_bytes)
+        if aside:
+            self._sign_at = self.clock.now()  # nothing waited but for its own time
         if self.clock.now() >= self.uplink.deadline():
             self._perform(self.uplink.tick(self.clock.now()))
 
@@ -349,8 +369,12 @@ def _strikes(line: Chaos, box: Box, chance: random.Random) -> bool:
     """Let records come until the fault has struck, and then until all is settled; False if that never comes about."""
     while True:
         box.take(chance.choice((1, 2, 5, 30)), chance)
-        if not box.settled_within(GIVEN_UP_S):
+        if not box.settled_within(GIVEN_UP_S, but_for=True):
             return False
+        if line.hangs_up:
+            line.relent()
+            if not box.settled_within(GIVEN_UP_S + CONVICT_S):
+                return False
         if not line.armed:
             return True
 
