@@ -16,7 +16,7 @@ import pytest
 
 from edge_agent import vision
 from edge_agent.demo_pictures import ROOM, ROOM_INFRARED, STREETS
-from tests.bench import doctor, episodes, outage, privacy, scenes, uplink
+from tests.bench import doctor, episodes, journal, outage, privacy, scenes, uplink
 from tests.support import bridge, far_line, gallery, lens, room
 from tests.support.broker import needs_mosquitto, wait_for
 from tests.support.displacement import displacement
@@ -657,3 +657,33 @@ def test_the_uplink_in_the_short_form_has_every_figure(tmp_path):
     assert 0 < found["link_use"]["1mbit"] <= 1.1  # a queue that is full at the start may run empty
     assert found["bytes_per_record"] > uplink.RECORD_BYTES
     assert found["class0_s_p99"] > far_line.WAY_S, "nothing is faster than the way"
+
+
+def test_a_part_of_the_journals_bench_runs_alone_and_says_whether_its_aim_is_reached(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+):
+    command = ["journal", "--short", "--part", "each", "--part", "read", "--folder", str(tmp_path)]
+    monkeypatch.setattr("sys.argv", command)
+    journal.main()
+    *table, last = capsys.readouterr().out.splitlines()
+    figures = json.loads(last)
+    assert set(figures) == {"ingest_each_per_s", "read_per_s"}
+    assert all(value > 0 for value in figures.values())
+    reached = "reached" if figures["read_per_s"] >= 100_000 else "not reached"
+    assert table[-1].endswith(f"  {reached}")
+
+
+@pytest.mark.parametrize(
+    ("value", "aims", "verdict"),
+    [
+        (15_000.0, {"at_least": 15_000}, "reached"),
+        (14_999.0, {"at_least": 15_000}, "not reached"),
+        (3.0, {"at_most": 3}, "reached"),
+        (3.01, {"at_most": 3}, "not reached"),
+        (3.01, {}, ""),
+    ],
+)
+def test_what_misses_its_aim_is_told_to(value: float, aims: dict[str, float], verdict: str):
+    figure = journal.Figure(("group", "one"), "one", value, "s", digits=2, **aims)
+    assert figure.verdict()[1] == verdict
+    assert journal.as_json([figure], ["peer"]) == {"peer": None, "group": {"one": value}}

@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -23,6 +24,33 @@ Connector: TypeAlias = Callable[[str], sqlite3.Connection]
 
 class DamagedError(Exception):
     """The file is no journal of ours, or not a whole one."""
+
+
+# What SQLite says, and Python, of numbers and texts that no store of ours has.
+_NONSENSE: Final = frozenset(
+    {
+        sqlite3.SQLITE_ERROR,
+        sqlite3.SQLITE_CONSTRAINT,
+        sqlite3.SQLITE_MISMATCH,
+        sqlite3.SQLITE_TOOBIG,
+    }
+)
+
+
+@contextmanager
+def sense() -> Iterator[None]:
+    """What is read within makes sense: where it does not, that is `DamagedError`, so that no number in a file ends the agent."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        code = getattr(error, "sqlite_errorcode", None)
+        if not isinstance(code, int) or code & 0xFF not in _NONSENSE:
+            raise
+        # Its frames may hold cursors, and these the file, locked.
+        raise DamagedError(why(error)) from error.with_traceback(None)
+    except (ValueError, TypeError, LookupError, ArithmeticError, MemoryError) as error:
+        msg = f"what it says makes no sense ({type(error).__name__}: {error})"
+        raise DamagedError(msg) from error.with_traceback(None)
 
 
 def connect(path: str) -> sqlite3.Connection:

@@ -117,22 +117,23 @@ class Holdings:
     def _learn(self) -> None:
         """What is small: names, times, counts."""
         peek = self._peek
-        self.last_seq = peek.last_seq
         self._names = Names(
-            epoch=self.epoch, cameras=self._named("camera"), boots=self._named("boot")
+            epoch=self.epoch, cameras=peek.names("camera"), boots=peek.names("boot")
         )
         self._times = Times.load(peek.facts().get(FACT))
+        self.last_seq = self._newest() if peek.last_seq is None else peek.last_seq
         self._note_faults()
+
+    def _newest(self) -> int:
+        """The highest seq that lies here, for a store that has lost count."""
+        lasts = (
+            next(self._rows(shelf.number, 0, SEQ_MASK, newest_first=True), None)
+            for shelf in self.shelves()
+        )
+        return max((found.seq for found in lasts if found is not None), default=0)
 
     def _note_faults(self) -> None:
         self.faults += [fault for fault in self._peek.faults if fault not in self.faults]
-
-    def _named(self, table: str) -> dict[int, str]:
-        return {
-            number: values[1]
-            for number, values in self._peek.rows(table)
-            if len(values) > 1 and isinstance(values[1], str)
-        }
 
     def all_faults(self) -> list[str]:
         """What could not be read so far."""
@@ -157,7 +158,8 @@ class Holdings:
         try:
             held = read_held(self._peek.held)
         except DamagedError:
-            self.faults.append("the store has lost count of what it holds")
+            told = "the store has lost count of what it holds"
+            self.faults += [told] if told not in self.faults else []
             held = dict.fromkeys([*ranks, *(PICTURES + number for number in cameras)], (0, 0))
         found = [
             Shelf(
@@ -198,9 +200,8 @@ class Holdings:
     def bytes_used(self) -> dict[str, int]:
         """What the journal takes of the disk, by what for."""
         files = sum(shelf.file_bytes for shelf in self.shelves())
-        spare = sum(
-            room for _, values in self._peek.rows("spare") if isinstance(room := values[-1], int)
-        )
+        rooms = (values[1] for _, values in self._peek.rows("spare") if len(values) > 1)
+        spare = sum(room for room in rooms if isinstance(room, int))
         return {
             "records": size_of(self._folder / FILE) + size_of(self._folder / f"{FILE}-wal"),
             "pictures": files,

@@ -9,6 +9,7 @@ Not its job: rows and pages (store.py), order and bounds of what waits (waiting.
 from __future__ import annotations
 
 import math
+import os
 import threading
 from collections import deque
 from contextlib import suppress
@@ -33,13 +34,30 @@ from edge_agent.core.messages import (
     Remembered,
     Settle,
 )
+from edge_agent.spool.aside import (
+    SALVAGE,
+    Job,
+    dump_jobs,
+    forget_note,
+    read_note,
+    write_note,
+)
+from edge_agent.spool.ballast import Ballast
 from edge_agent.spool.chain import Past
 from edge_agent.spool.files import FILE, TROUBLE, Connector, DamagedError, connect, why
 from edge_agent.spool.owed import Notes, Owed
 from edge_agent.spool.parked import PARKED, Parked
 from edge_agent.spool.place import PLACE, place_of, said_beside, say_beside
-from edge_agent.spool.rescue import Salvage, adopt_trail, is_damage, move_aside, prepare
-from edge_agent.spool.room import Limits
+from edge_agent.spool.rescue import (
+    Salvage,
+    discard,
+    is_damage,
+    move_aside,
+    next_aside,
+    prepare,
+    unfinished,
+)
+from edge_agent.spool.room import Limits, ballast_bytes
 from edge_agent.spool.store import SETTLE_RECORDS, Store
 from edge_agent.spool.times import FACT, Times
 from edge_agent.spool.values import Range, Row, Stamp, dump, merged, thinned
@@ -59,13 +77,14 @@ from edge_agent.spool.waiting import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from edge_agent.clock import Clock
     from edge_agent.core.settings import Identity, Journal
 
 RING_BYTES: Final = 16_000_000  # in memory, while there is no disk
 RETRY_S: Final = 30.0
+HOLD_S: Final = 2.0  # between two tries of a disk that has no room for records
 READ_S: Final = (
     0.025  # a fetch is cut short after this, so that an alarm never waits long for a reader
 )
@@ -76,6 +95,7 @@ OPEN_S: Final = 10.0  # the agent starts after this, whatever the disk does
 SALVAGE_S: Final = 8.0
 SALVAGE_TRAIL_S: Final = 4.0  # of these, at the most
 SALVAGE_RECORDS: Final = 5_000  # a transaction: nobody waits for less than all of it
+SALVAGE_BYTES: Final = 8 * BATCH_BYTES  # the same with pictures, in a store that is large enough
 CLOSE_S: Final = 5.0
 # Looking at all that lies here, once after each opening: a step of a few milliseconds, then a pause, so that it takes minutes and a
 # few percent of one core.
@@ -122,6 +142,7 @@ class Spool:
         self._presses = presses
         self._connector = connector
         self._queue = Queue(clock)
+        self._ballast = Ballast(Path(settings.folder), ballast_bytes(settings.quota_bytes))
         self._notes = Notes(Path(settings.folder), runtime_folder)
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
         self._opened = threading.Event()
@@ -316,17 +337,20 @@ class Spool:
         """Commit *batch*; an empty one deletes some of what was settled."""
         self._note_settles()
         epoch, owed = self._open.epoch, self._owed
+        reason = "no_room" if self._open.brimful else "slow_disk"
         late = [
-            thinned(gap, self._stamp(), epoch=None, rank=rank, camera=camera, reason="slow_disk")
+            thinned(gap, self._stamp(), epoch=None, rank=rank, camera=camera, reason=reason)
             for (rank, camera), gap in batch.shed.items()
         ]
         # Deleted along with what is written, most of it costs no page of its own; an alarm does not wait for that.
         empty = not late and not batch.rows
         due = empty or (not batch.urgent and self._clock.now() >= self._owing_at)
         void: list[Row] = []
+        refused: list[Row] = []
 
         def work(store: Store) -> list[Range]:
             void.clear()
+            refused.clear()
 
             def overtaken(row: Row) -> bool:
                 gone = _overtaken(row, self._presses())
@@ -337,16 +361,33 @@ class Spool:
             # Asked before room is made for it, and again by the store right before its picture's file is written.
             rows = [*late, *(row for row in batch.rows if not overtaken(row))]
             settled = owed if store.epoch == epoch else []
-            return store.write(rows, facts=batch.facts, settled=settled, due=due, void=overtaken)
+            return store.write(
+                rows,
+                facts=batch.facts,
+                settled=settled,
+                due=due,
+                void=overtaken,
+                # Tombstones alone are few, and the last that is said: they have what is kept back.
+                refused=refused if batch.rows else None,
+            )
 
         left = self._do(work)
         self._void.extend(map(without_picture, void))
+        if refused:
+            self._hold(batch, late, refused)
         if self._open.epoch == epoch:
             self._owed = left
         for event in self._remembered(batch.facts):
             self._post(event)
         self._say_full()
         self._report(force=batch.urgent)
+
+    def _hold(self, batch: Batch, late: Sequence[Row], refused: Sequence[Row]) -> None:
+        """The disk is full to the brim: those at the end of *batch*, and of the tombstones before it, wait until the hub took some."""
+        left = {id(row) for row in refused}
+        shed = [told for told, row in zip(batch.shed.items(), late, strict=True) if id(row) in left]
+        rows = refused[len(shed) :]
+        self._queue.put_back(rows, dict(shed), until=self._clock.now() + HOLD_S)
 
     def _remembered(self, facts: Mapping[str, bytes]) -> list[Remembered]:
         """The answers for what was just written; a value that is not the newest any more gets none."""
@@ -401,15 +442,19 @@ class Spool:
         owed = job.owed
         dropped = (*self._void, *job.dropped)
         self._void.clear()
-        purged = self._do(
-            lambda store: store.purge(owed.command, owed.boot, dropped, until_at=owed.until_at)
-        )
+        purged = self._do(lambda store: self._destroy(store, owed, dropped))
         if self._open.durable and self._purge_parked(owed):
             self._notes.done(owed)
         else:
             self._notes.keep()
         self._post(purged)
         self._report(force=True)
+
+    def _destroy(self, store: Store, owed: Owed, dropped: tuple[Row, ...]) -> Purged:
+        purged = store.purge(owed.command, owed.boot, dropped, until_at=owed.until_at)
+        if self._rest is not None:
+            self._rest.without_pictures()
+        return purged
 
     def _purge_parked(self, owed: Owed) -> bool:
         """Whether nothing of it is left in stores of other places either; if it is, that is tried again and again."""
@@ -450,6 +495,7 @@ class Spool:
             return
         self._purge_parked_again()
         self._tidy()
+        self._keep_ballast()
         if self._clock.now() >= self._look_at:
             more = self._do(lambda store: store.look_around())
             self._look_at = self._clock.now() + LOOK_PAUSE_S if more else math.inf
@@ -467,6 +513,10 @@ class Spool:
         self._tidied_at = now
         while self._do(lambda store: store.tidy()) and not is_read and not self._queue.busy():
             self._report(force=False)
+
+    def _keep_ballast(self) -> None:
+        if self._open.durable:
+            self._ballast.keep(floor=self._settings.disk_floor_bytes, at=self._clock.now())
 
     def _report(self, *, force: bool) -> None:
         now = self._clock.now()
@@ -488,6 +538,7 @@ class Spool:
     def _recover(self, work: Callable[[Store], _T], broken: Store, error: Exception) -> _T:
         error.with_traceback(None)  # its frames may hold cursors, and these the old file, locked
         broken.close()
+        self._ballast.give_way(error)
         try:
             fresh = self._open_disk(why(error) if is_damage(error) else None)
             if fresh.epoch != broken.epoch:
@@ -510,9 +561,12 @@ class Spool:
         A commit that failed may be in the log all the same, and it may lie in the page cache alone: the kernel forgets
         what it could not write. So nothing counts as kept before it was written and synced once more.
         """
-        landed = broken.aimed is not None and fresh.last_seq >= broken.aimed
+        landed = broken.aimed is not None and fresh.found_seq >= broken.aimed
         if landed and fresh.epoch == broken.epoch:
-            fresh.wipe()
+            if isinstance(broken.outcome, Purged):
+                fresh.wipe()
+            else:
+                fresh.harden()
             return cast("_T", broken.outcome)
         return work(fresh)
 
@@ -529,7 +583,13 @@ class Spool:
 
     def _open_disk(self, damage: str | None) -> Store:
         """The store on disk; a damaged one is replaced. Raises `TROUBLE` if the disk cannot be written."""
-        store = self._open_ours(Path(self._settings.folder), damage)
+        folder = Path(self._settings.folder)
+        try:
+            store = self._open_ours(folder, damage)
+        except TROUBLE as error:
+            if not self._ballast.give_way(error):
+                raise
+            store = self._open_ours(folder, damage)
         with self._facts_lock:
             facts = {**store.facts, **self._facts}
             if FACT in facts:
@@ -538,6 +598,7 @@ class Spool:
                 facts[FACT] = known.joined(Times.load(self._facts.get(FACT))).dump()
             self._facts = facts
         self._look_at = self._clock.now() + LOOK_AFTER_S
+        self._ballast.keep(floor=self._settings.disk_floor_bytes, at=self._clock.now())
         return store
 
     def _open_ours(self, folder: Path, damage: str | None) -> Store:
@@ -546,7 +607,8 @@ class Spool:
             return self._open_any(folder, damage)
         self._parked.go_on()
         while True:
-            if not self._parked.bring_back(self._place) and self._parked.is_beginning():
+            free = not read_note(folder) and not self._parked.bring_back(self._place)
+            if free and self._parked.is_beginning():
                 # Said before there is a store: one that was only just begun is not taken for another place's.
                 say_beside(folder, self._place)
             store = self._open_any(folder, damage)
@@ -569,7 +631,14 @@ class Spool:
 
     def _open_any(self, folder: Path, damage: str | None) -> Store:
         store = None if damage is not None else self._try_file(folder)
-        return self._replace(folder, damage or self._damage) if store is None else store
+        if store is None:
+            return self._replace(folder, damage or self._damage)
+        try:
+            self._go_on(store, -math.inf)
+        except BaseException:
+            store.close()
+            raise
+        return store
 
     def _take_over(self, store: Store, folder: Path) -> None:
         """Make *store* the one of this place, with what the box itself has to remember; what is parked is to keep within its share."""
@@ -597,14 +666,40 @@ class Spool:
 
     def _try_file(self, folder: Path) -> Store | None:
         """The store in *folder*; None if what lies there is damaged or not ours, with the reason in `_damage`."""
+        jobs = read_note(folder)
+        if jobs and not os.path.lexists(folder / jobs[0].aside):
+            move_aside(folder, jobs)  # the power went before all of it was moved
         try:
             prepare(folder)
-            return self._open_file(folder)
+            store = self._open_file(folder)
         except (DamagedError, *TROUBLE) as error:
             if not is_damage(error):
                 raise
-            self._damage = why(error)
-            return None
+            if not jobs:
+                self._damage = why(error)
+                return None
+            store = self._open_again(folder)
+        self._begin(store, folder, jobs)
+        return store
+
+    def _open_again(self, folder: Path) -> Store:
+        """A new store that was cut off when it was begun: nothing was accepted in it, so another takes its place."""
+        discard(folder)
+        try:
+            prepare(folder)
+            return self._open_file(folder)
+        except DamagedError as error:
+            raise OSError(why(error)) from error
+
+    def _begin(self, store: Store, folder: Path, jobs: tuple[Job, ...]) -> None:
+        """Let *store*, which is new, know what is to be brought over."""
+        try:
+            if jobs and not store.jobs:
+                store.write((), facts={SALVAGE: dump_jobs(jobs)})
+            forget_note(folder)
+        except BaseException:
+            store.close()
+            raise
 
     def _open_file(self, folder: Path) -> Store:
         quota = self._settings.quota_bytes
@@ -616,6 +711,7 @@ class Spool:
             folder=folder,
             quota_bytes=quota,
             floor_bytes=self._settings.disk_floor_bytes,
+            ballast=self._ballast if folder == Path(self._settings.folder) else None,
         )
         try:
             store = Store(connection, limits, self._stamp)
@@ -627,63 +723,99 @@ class Spool:
         return store
 
     def _replace(self, folder: Path, damage: str) -> Store:
-        """Move the damaged store aside, begin a new one, bring over what can be read in time."""
-        aside = move_aside(folder)
+        """Move the damaged store aside, begin a new one, bring over what can be read in time.
+
+        From the note on, whatever ends this is gone on with when the disk is back, or at the next start.
+        """
+        self._drop_rest()
+        jobs = (Job(aside=next_aside(folder), why=damage), *unfinished(folder))
+        write_note(folder, jobs)
+        self._damage = f"the store was damaged ({damage}) and moved to {folder / jobs[0].aside}; have the card replaced"
+        move_aside(folder, jobs)
         prepare(folder)
         store = self._open_file(folder)
+        self._begin(store, folder, jobs)
         try:
-            told = self._salvage(aside, store)
-            store.write([self._note("journal.damaged", {"why": damage, **told})])
-        except TROUBLE:
+            self._go_on(store, self._clock.now() + SALVAGE_S)
+        except BaseException:
             store.close()
             raise
-        self._damage = (
-            f"the store was damaged ({damage}) and moved to {aside}; {told['salvaged']} records were saved;"
-            " have the card replaced"
-        )
-        self._say(FindingKey.JOURNAL_BROKEN, self._damage)
         return store
 
-    def _salvage(self, aside: Path, store: Store) -> dict[str, Json]:
-        """Bring over what can be read in time; what is left comes when nothing else is to be done."""
+    def _go_on(self, store: Store, until: float) -> None:
+        """Take up what *store* has still to bring over from a damaged one: until then now, the rest when nothing else is to be done."""
         self._drop_rest()
-        if not aside.is_file() or aside.is_symlink():
-            told: dict[str, Json] = {"aside": aside.name, "salvaged": 0, "lost": 0}
-            return {**told, "trail": 0, "complete": False}
-        deadline = self._clock.now() + SALVAGE_S
-        half = deadline - SALVAGE_S + SALVAGE_TRAIL_S
-        trail = adopt_trail(aside, store, lambda: self._clock.now() >= half)
-        old = Salvage(aside, self._connector)
-        more = True
+        if not store.jobs:
+            return
+        store.finish_purge()
+        # Noted before it is opened: what lies there may be what ends the agent.
+        first = replace(store.jobs[0], tries=store.jobs[0].tries + 1)
+        store.write((), facts={SALVAGE: dump_jobs([first, *store.jobs[1:]])})
+        old = Salvage(Path(self._settings.folder), store.jobs, self._connector)
         try:
-            store.inherit(old.facts, old.boots)
-            while more and self._clock.now() < deadline:
-                rows = old.lot(SALVAGE_RECORDS, BATCH_BYTES)
-                store.write(rows, moved=True)
-                more = bool(rows)
-        finally:
+            self._bring_first(store, old, until)
+        except BaseException:
+            old.close()
+            raise
+        told = old.told()
+        self._damage = (
+            f"the store was damaged ({old.job.why}) and moved to {old.path}; {told['salvaged']} records were saved"
+            f"{' so far' if store.jobs else ''}; have the card replaced"
+        )
+        self._say(FindingKey.JOURNAL_BROKEN, self._damage)
+        if store.jobs and store.jobs[0].aside == old.job.aside:
+            self._rest = old
+            return
+        old.close()
+        self._take_next(store)
+
+    def _take_next(self, store: Store) -> None:
+        self._drop_rest()
+        if store.jobs:
+            self._rest = Salvage(Path(self._settings.folder), store.jobs, self._connector)
+
+    def _bring_first(self, store: Store, old: Salvage, until: float) -> None:
+        """The trail, then records until *until*, and tell."""
+        if not old.job.trailed:
+            half = self._clock.now() + SALVAGE_TRAIL_S
+            old.bring_trail(store, lambda: self._clock.now() >= half)
+        more = True
+        while more and self._clock.now() < until:
+            rows = old.lot(SALVAGE_RECORDS, self._lot_bytes)
+            more = bool(rows)
             if more:
-                self._rest = old
-            else:
-                old.close()
-        return {**old.told(), "trail": trail, "complete": not more}
+                store.write(rows, facts=old.here, moved=True)
+        if not old.job.told:
+            old.told_of()
+            told = self._told_of(old, all_of_it=not more)
+            note = self._note("journal.damaged", {"why": old.job.why, **told})
+            store.write([note], facts=old.here if more else old.over)
+
+    @property
+    def _lot_bytes(self) -> int:
+        return max(BATCH_BYTES, min(SALVAGE_BYTES, self._settings.quota_bytes // 64))
+
+    def _told_of(self, old: Salvage, *, all_of_it: bool) -> dict[str, Json]:
+        complete = all_of_it and old.readable and old.job.pictures
+        return {**old.told(), "trail": old.job.entries, "complete": complete}
 
     def _bring_more(self, rest: Salvage) -> None:
         """A little more of what the damaged store held."""
-        rows = rest.lot(CUT_RECORDS, BATCH_BYTES)
+        rows = rest.lot(CUT_RECORDS, self._lot_bytes)
 
-        def work(store: Store) -> list[Range]:
-            # Memory takes over no files: should the disk fail just now, these pictures stay aside, as does the rest.
-            return store.write(
-                [row for row in rows if store.durable or row.held is None], moved=True
-            )
+        def work(store: Store) -> None:
+            if self._rest is not rest:
+                return  # the store was opened anew, and knows itself how far it is; or there is none
+            if rows:
+                store.write(rows, facts=rest.here, moved=True)
+            else:
+                told = self._told_of(rest, all_of_it=True)
+                store.write([self._note("journal.salvaged", told)], facts=rest.over)
 
-        if rows:
-            self._do(work)
-            self._report(force=False)
-        elif self._rest is rest:
-            self._put(self._note("journal.salvaged", rest.told()))
-            self._drop_rest()
+        self._do(work)
+        if not rows and self._rest is rest:
+            self._take_next(self._open)
+        self._report(force=False)
 
     def _drop_rest(self) -> None:
         if self._rest is not None:
@@ -722,6 +854,7 @@ class Spool:
             purged, facts = self._move_to(disk)
         except TROUBLE as error:
             disk.close()
+            self._ballast.give_way(error)  # for the next try
             self._open.follow(
                 disk.past()
             )  # what it has taken over already lies before what is to come
@@ -743,7 +876,7 @@ class Spool:
         disk.adopt_from(self._open)
         purged: list[Purged] = []
         for owed in self._load_owed():
-            purged.append(disk.purge(owed.command, owed.boot, (), until_at=owed.until_at))
+            purged.append(self._destroy(disk, owed, ()))
             if self._purge_parked(owed):
                 self._notes.done(owed)
         with self._facts_lock:
@@ -756,7 +889,13 @@ class Spool:
         store = self._open
         if not store.durable:
             return
-        if store.full:
+        if store.brimful:
+            detail = (
+                f"{self._settings.folder}: the disk is full; what comes waits in memory until the hub has taken some"
+                " of what lies here, or somebody makes room"
+            )
+            self._say(FindingKey.JOURNAL_FULL, detail)
+        elif store.full:
             detail = (
                 f"{self._settings.folder}: no room within {self._settings.quota_bytes} bytes and with"
                 f" {self._settings.disk_floor_bytes} bytes left free; state records or new pictures are dropped"

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Final
 
 from edge_agent.spool.chain import Break, Check, read_state
 from edge_agent.spool.files import FILE, TROUBLE, DamagedError, as_text, connect, remove, why
+from edge_agent.spool.head import names_left, read_head, read_names, read_spare
 from edge_agent.spool.pictures import FOLDER, Folder, read_picture
 from edge_agent.spool.schema import (
     APPLICATION,
@@ -175,6 +178,7 @@ def check(folder: str, pictures: Path | None = None) -> tuple[str, ...]:
         if version != VERSION or not found >= TABLES:
             return (f"{path}: a journal of version {version}, or not all of one",)
         return (
+            *_head_faults(connection),
             *_structure_faults(connection),
             *_picture_faults(connection, pictures or Path(folder) / FOLDER),
             *_trail_faults(connection),
@@ -185,20 +189,30 @@ def check(folder: str, pictures: Path | None = None) -> tuple[str, ...]:
         connection.close()
 
 
+def _head_faults(c: sqlite3.Connection) -> Iterator[str]:
+    parts: list[Callable[[sqlite3.Connection], object]] = [read_spare]
+    parts += [partial(read_names, table=table) for table in ("epoch", "boot", "camera")]
+    for read in parts:
+        try:
+            read(c)
+        except DamagedError as error:
+            yield f"store: {error}"
+
+
 def _structure_faults(c: sqlite3.Connection) -> Iterator[str]:
     for (line,) in c.execute("PRAGMA quick_check"):
         if line != "ok":
             yield f"structure: {line}"
-    last_seq, held = c.execute("SELECT last_seq, held FROM store").fetchone()
+    try:
+        head = read_head(c)
+        told = read_held(head.held)
+    except DamagedError as error:
+        yield f"store: {error}"
+        return
     sql = f"SELECT coalesce(max(key & {SEQ_MASK}), 0) FROM record"  # noqa: S608 - constants alone
     (highest,) = c.execute(sql).fetchone()
-    if highest > last_seq:
-        yield f"record {highest} lies beyond the last seq given, {last_seq}"
-    try:
-        told = read_held(held)
-    except DamagedError as error:
-        yield f"the store's count: {error}"
-        return
+    if highest > head.last_seq:
+        yield f"record {highest} lies beyond the last seq given, {head.last_seq}"
     sql = f"SELECT key >> {SHELF_BITS}, count(*), coalesce(sum(room), 0) FROM record GROUP BY 1"  # noqa: S608
     found = {shelf: (count, size) for shelf, count, size in c.execute(sql)}
     for shelf in sorted(told.keys() | found.keys()):
@@ -212,9 +226,7 @@ def _structure_faults(c: sqlite3.Connection) -> Iterator[str]:
 
 def _picture_faults(c: sqlite3.Connection, folder: Path) -> Iterator[str]:
     """Each record with its picture, and each file with its record."""
-    cameras = dict(c.execute("SELECT id, name FROM camera"))
-    boots = dict(c.execute("SELECT id, name FROM boot"))
-    names = Names(epoch="", cameras=cameras, boots=boots)
+    names = Names(epoch="", cameras=names_left(c, "camera"), boots=names_left(c, "boot"))
     known = {str(file) for (file,) in c.execute("SELECT file FROM spare")}
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
@@ -237,8 +249,10 @@ def _trail_faults(c: sqlite3.Connection) -> Iterator[str]:
     walk = Check()
     rows = c.execute("SELECT place, entry, hash FROM audit ORDER BY place")
     breaks = [found for found in walk.entries(rows) if isinstance(found, Break)]
-    epoch, state = c.execute("SELECT epoch, trail FROM store").fetchone()
-    if state:
-        breaks += walk.end(epoch, read_state(state))
+    with suppress(DamagedError):  # told above
+        head = read_head(c)
+        if head.trail:
+            epoch = names_left(c, "epoch").get(1, "")
+            breaks += walk.end(epoch, read_state(head.trail))
     for found in breaks:
         yield f"audit trail: {found.why}"

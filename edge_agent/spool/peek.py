@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Final, Self, TypeAlias
 
 from edge_agent.spool.chain import State, read_state
+from edge_agent.spool.head import Head, whole_names
 
 Value: TypeAlias = "int | float | str | bytes | None"
 Row: TypeAlias = "tuple[int, list[Value]]"
@@ -55,7 +56,7 @@ class Peek:
         self.faults: list[str] = []  # pages that could not be read, each once
         self.epoch = ""
         self.state: State | None = None
-        self.last_seq = 0
+        self.last_seq: int | None = None  # None: the store does not tell
         self.held = ""  # what lies on each shelf, as the store tells it
         self._roots: dict[str, int] = {}
         self._log: dict[int, bytes] = {}
@@ -103,6 +104,20 @@ class Peek:
                 case _:
                     self._fault("a row of the fact table is damaged")
         return found
+
+    def names(self, table: str) -> dict[int, str]:
+        """By number, as far as either copy is whole."""
+        found: dict[int, str] = {}
+        count = 0
+        for number, values in self._rows(table):
+            found |= whole_names(table, [(number, *values[1:])])
+            count += 1
+        root = self._roots.get(f"{table}_again")
+        again = [] if root is None else list(self._index(table, root, 0, set()))
+        copy = whole_names(table, [(values[-1], *values[:-1]) for values in again if values])
+        if found != copy or not count == len(again) == len(copy):
+            self._fault(f"a name in the {table} table is damaged")
+        return found | copy
 
     def unchanged(self) -> bool:
         """Whether the file is as it was when it was opened: if not, what was read may be of two moments."""
@@ -171,17 +186,18 @@ class Peek:
     def _read_schema(self) -> None:
         for _, values in self._rows("sqlite_schema", root=1):
             match values:
-                case ["table", _, str(name), int(root), *_]:
+                case ["table" | "index", str(name), _, int(root), *_]:
                     self._roots[name] = root
                 case _:
-                    pass  # an index
-        for _, values in self._rows("store"):
-            match values:
-                case [_, str(epoch), int(last_seq), int(), int(), str(state), str(held), *_]:
-                    self.epoch, self.state = epoch, read_state(state)
-                    self.last_seq, self.held = last_seq, held
-                case _:
-                    self._fault("the store's one row is damaged")
+                    pass
+        found = [values for _, values in self._rows("store")]
+        head = Head.of(found[0][1:]) if len(found) == 1 else None
+        if head is not None:
+            self.state = read_state(head.trail)
+            self.last_seq, self.held = head.last_seq, head.held
+        else:
+            self._fault("the store's one row is damaged")
+        self.epoch = self.names("epoch").get(1, "")
 
     def _fault(self, text: str) -> None:
         if text not in self.faults:

@@ -11,13 +11,23 @@ import heapq
 import os
 import sqlite3
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from edge_agent.core.messages import Json, Rank
+from edge_agent.spool.aside import (
+    LIE_MOST,
+    SALVAGE,
+    TRIES,
+    Job,
+    belongs,
+    dump_jobs,
+    read_jobs,
+    read_note,
+)
 from edge_agent.spool.chain import Entry, Past, digest, past_of, read_entry
 from edge_agent.spool.files import (
     ASIDE,
@@ -27,10 +37,12 @@ from edge_agent.spool.files import (
     Connector,
     DamagedError,
     as_text,
+    connect,
     remove,
     size_of,
     sync,
 )
+from edge_agent.spool.head import names_left, read_head
 from edge_agent.spool.peek import Peek, UnreadableError
 from edge_agent.spool.pictures import FOLDER, make_folder
 from edge_agent.spool.schema import APPLICATION, PICTURES, RANGE, Raw, key_of
@@ -38,7 +50,12 @@ from edge_agent.spool.shelves import Names, read_held, read_row
 from edge_agent.spool.store import Store
 from edge_agent.spool.values import MAX_SEQ, Held, Row, row_of
 
-_DAMAGE_CODES: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+_DAMAGE_CODES: Final = frozenset(
+    {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_TOOBIG}
+)
+
+
+_LOCKED: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 
 
 def is_damage(error: BaseException) -> bool:
@@ -79,38 +96,61 @@ def prepare(folder: Path) -> None:
     sync(folder)
 
 
-def move_aside(folder: Path) -> Path:
-    """Rename the store, its log and its pictures; what was moved aside before goes, so that at most one lies there.
-
-    The pictures go first: if the power fails in between, the next start finds the store damaged still, and its pictures under the
-    number that it is then given.
-    """
+def next_aside(folder: Path) -> str:
+    """What the next store to be moved aside is called: by a number that none there has, unless it is of pictures without a store."""
     number = 1
-    found = sorted(folder.glob(f"{ASIDE}*"))
-    names = {path.name for path in found}
-    for old in found:
-        digits, _, rest = old.name.removeprefix(ASIDE).partition("-")
+    names = {path.name for path in folder.glob(f"{ASIDE}*")}
+    for name in names:
+        digits, _, rest = name.removeprefix(ASIDE).partition("-")
         given = int(digits) if digits.isdecimal() else 0
-        if f"-{rest}" == ASIDE_PICTURES and f"{ASIDE}{digits}" not in names:
-            number = max(number, given)
-            continue
-        number = max(number, given + 1)
-        remove(old)
-    aside = folder / f"{ASIDE}{number}"
+        alone = f"-{rest}" == ASIDE_PICTURES and f"{ASIDE}{digits}" not in names
+        number = max(number, given if alone else given + 1)
+    return f"{ASIDE}{number}"
+
+
+def move_aside(folder: Path, jobs: Sequence[Job]) -> None:
+    """Rename the store, its log and its pictures as the first of *jobs* says, or go on with that; of what was moved aside before
+    stays what the others still need, but `LIE_MOST` at the most.
+
+    The database goes last: where that is, the rest is.
+    """
+    for old in folder.glob(f"{ASIDE}*"):
+        if not belongs(old, jobs[:LIE_MOST]):
+            remove(old)
+    aside = folder / jobs[0].aside
     _move_pictures(folder / FOLDER, Path(f"{aside}{ASIDE_PICTURES}"))
     for suffix in ("-wal", "-journal"):  # SQLite finds a log by the name of its file
         with suppress(FileNotFoundError):
             (folder / f"{FILE}{suffix}").rename(f"{aside}{suffix}")
     remove(folder / f"{FILE}-shm")
-    (folder / FILE).rename(aside)
+    with suppress(FileNotFoundError):
+        (folder / FILE).rename(aside)
     sync(folder)
-    return aside
+
+
+def discard(folder: Path) -> None:
+    """Delete the database in *folder* with its log."""
+    for suffix in ("-wal", "-journal", "-shm", ""):
+        remove(folder / f"{FILE}{suffix}")
+    sync(folder)
+
+
+def unfinished(folder: Path) -> tuple[Job, ...]:
+    """What the store in *folder*, which is damaged, had still to bring over itself, as far as it can tell."""
+    told: bytes | None = None
+    with suppress(UnreadableError), Peek(folder / FILE, application=APPLICATION) as old:
+        told = old.facts().get(SALVAGE)
+    jobs = (read_jobs(told) if told is not None else None) or read_note(folder)
+    # What it does not know of another one's boots and trail comes too late: and a boot whose place in their order is not known
+    # is one that a purge may not reach.
+    return tuple(job if job.trailed else replace(job, trailed=True, pictures=False) for job in jobs)
 
 
 def _move_pictures(pictures: Path, aside: Path) -> None:
+    if not pictures.exists():  # moved already, before the power went
+        return
     if not aside.is_dir():
-        with suppress(FileNotFoundError):
-            pictures.rename(aside)
+        pictures.rename(aside)
         return
     for path in pictures.iterdir():
         path.rename(aside / path.name)
@@ -120,117 +160,164 @@ def _move_pictures(pictures: Path, aside: Path) -> None:
 _LOT: Final = 500  # entries a transaction
 
 
-def adopt_trail(aside: Path, store: Store, spent: Callable[[], bool]) -> int:
-    """Bring *store* the audit trail of the damaged one, as far as its entries are whole; how many they are.
-
-    Its next entry names the end of the old chain, so that what could not be brought is seen to be missing.
-    """
-    try:
-        old = Peek(aside, application=APPLICATION)
-    except UnreadableError:
-        return 0
-    saved = 0
-    with old:
-        past = past_of(old.epoch, old.state)
-        lot: list[tuple[bytes, str]] = []
-        last: Entry | None = None
-        for _, text, told in old.entries():
-            if spent():
-                break
-            if digest(text) == told:
-                lot.append((text, told))
-                last = read_entry(text) or last
-            if len(lot) >= _LOT:
-                store.adopt(lot, past)
-                saved, lot = saved + len(lot), []
-        if past.end is None and last is not None:
-            past = Past(end=last.place)
-        store.adopt(lot, past)
-    return saved + len(lot)
-
-
 class Salvage:
     """Reads a damaged store, lot by lot: records first, then pictures, in order of seq. To be closed."""
 
-    def __init__(self, path: Path, connector: Connector) -> None:
-        self.name = path.name
-        self._pictures = Path(f"{path}{ASIDE_PICTURES}")
+    def __init__(self, folder: Path, jobs: Sequence[Job], connector: Connector) -> None:
+        """The first of *jobs* is gone on with."""
+        self._job = jobs[0]
+        self._group, self._seq = self._job.group, self._job.seq
+        self._saved, self._lost = self._job.saved, self._job.lost
+        self._others = tuple(jobs[1:])
+        self.path = folder / self._job.aside
+        self._pictures = Path(f"{self.path}{ASIDE_PICTURES}")
+        self._rows: Generator[Row, None, None] | None = None
         self.facts: dict[str, bytes] = {}
         self.epoch: str | None = None
         self.last_seq: int | None = None
-        self.saved = 0  # records that were given out
-        self.lost = 0  # records that were found and are not whole
-        self._c = connector(str(path))
+        there = self.path.is_file() and not self.path.is_symlink()
+        self.readable = there and self._job.tries <= TRIES
+        self._c = connector(str(self.path)) if self.readable else connect(":memory:")
         self._c.text_factory = as_text
         with suppress(*TROUBLE):
             self._c.execute("PRAGMA locking_mode = EXCLUSIVE").fetchall()
-        with suppress(*TROUBLE):
-            row = self._c.execute("SELECT epoch, last_seq FROM store").fetchone()
-            if row is not None and isinstance(row[1], int):
-                self.epoch, self.last_seq = str(row[0]), row[1]
+        self._look()
+        self._held: list[int] = []  # shelves on which there was anything
+        with suppress(DamagedError, *TROUBLE):
+            head = read_head(self._c)
+            self.last_seq = head.last_seq
+            self._held = list(read_held(head.held))
+        self.epoch = names_left(self._c, "epoch").get(1)
         self._names = Names(
             epoch=self.epoch or "",
-            cameras=self._named("SELECT id, name FROM camera"),
-            boots=self._named("SELECT id, name FROM boot"),
+            cameras=names_left(self._c, "camera"),
+            boots=names_left(self._c, "boot"),
         )
         with suppress(*TROUBLE):
             for key, value in self._c.execute("SELECT key, value FROM fact"):
-                if isinstance(key, str) and isinstance(value, bytes):
+                if isinstance(key, str) and isinstance(value, bytes) and key != SALVAGE:
                     self.facts[key] = value
         self._rows = self._all()
         self._given: list[Held] = []  # with the last lot
 
     def close(self) -> None:
         """Let go of the file."""
+        if self._rows is not None:  # a statement that is not at its end keeps the file locked
+            self._rows.close()
         with suppress(*TROUBLE):
             self._c.close()
+
+    def _look(self) -> None:
+        """Somebody else's lock is no damage: what it hides would count as lost."""
+        try:
+            self._c.execute("SELECT name FROM sqlite_master").fetchall()
+        except TROUBLE as error:
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF in _LOCKED:
+                self.close()
+                raise
 
     @property
     def boots(self) -> list[str]:
         """Their names, oldest first."""
         return [name for _, name in sorted(self._names.boots.items())]
 
+    @property
+    def job(self) -> Job:
+        """How far it is."""
+        at = replace(self._job, group=self._group, seq=self._seq)
+        return replace(at, saved=self._saved, lost=self._lost)
+
+    def told_of(self) -> None:
+        """`journal.damaged` is written with the next `here`."""
+        self._job = replace(self._job, told=True)
+
+    @property
+    def here(self) -> dict[str, bytes]:
+        """How far it is with the lot that was given last, as a fact to be kept with it."""
+        return {SALVAGE: dump_jobs([self.job, *self._others])}
+
+    @property
+    def over(self) -> dict[str, bytes]:
+        """That there is no more of it."""
+        return {SALVAGE: dump_jobs(self._others)}
+
+    def without_pictures(self) -> None:
+        """A purge is done: none of those that have not come over does."""
+        self._job = replace(self._job, pictures=False)
+        self._others = tuple(replace(job, pictures=False) for job in self._others)
+
+    def bring_trail(self, store: Store, spent: Callable[[], bool]) -> None:
+        """Bring *store* the audit trail, as far as its entries are whole, and then what it remembered and the order of its boots.
+
+        Its next entry names the end of the old chain, so that what could not be brought is seen to be missing.
+        """
+        with suppress(UnreadableError), Peek(self.path, application=APPLICATION) as old:
+            past = past_of(old.epoch, old.state)
+            lot: list[tuple[bytes, str]] = []
+            last: Entry | None = None
+            for place, text, told in old.entries():
+                if spent():
+                    break
+                if digest(text) != told:
+                    continue
+                last = read_entry(text) or last
+                if place <= self._job.entry:
+                    continue
+                lot.append((text, told))
+                came = self._job.entries + 1
+                self._job = replace(self._job, entry=place, entries=came, tries=0)
+                if len(lot) >= _LOT:
+                    store.adopt(lot, past, self.here)
+                    lot = []
+            if past.end is None and last is not None:
+                past = Past(end=last.place)
+            store.adopt(lot, past, self.here)
+        self._job = replace(self._job, trailed=True)
+        store.inherit({**self.facts, **self.here}, self.boots)
+
     def lot(self, records: int, size: int) -> list[Row]:
         """The next few that can be read and are whole; empty at the end. Pictures stay in their files and are not read.
 
-        To be asked for when the lot before is committed: its pictures have other names then, and lose these.
+        To be asked for when the lot before is committed, with `here`: its pictures have other names then, and lose these.
         """
         for held in self._given:
             held.path.unlink(missing_ok=True)
         rows: list[Row] = []
-        for row in self._rows:
+        for row in self._rows or ():
             rows.append(row)
             size -= row.size
             if len(rows) >= records or size <= 0:
                 break
-        self.saved += len(rows)
         self._given = [row.held for row in rows if row.held is not None]
+        self._saved += len(rows)
+        self._job = replace(self._job, tries=0)
         return rows
 
     def told(self) -> dict[str, Json]:
         """What there was and what came of it, so far."""
         return {
-            "aside": self.name,
+            "aside": self._job.aside,
             "epoch": self.epoch,
             "last_seq": self.last_seq,
-            "salvaged": self.saved,
-            "lost": self.lost,
+            "salvaged": self._saved,
+            "lost": self._lost,
         }
 
-    def _named(self, sql: str) -> dict[int, str]:
-        found: dict[int, str] = {}
-        with suppress(*TROUBLE):
-            found.update(self._c.execute(sql))
-        return found
-
-    def _all(self) -> Iterator[Row]:
+    def _all(self) -> Generator[Row, None, None]:
         shelves = self._shelves()
-        for group in (range(PICTURES), range(PICTURES, MAX_SEQ)):
-            walks = (self._raws(shelf) for shelf in shelves if shelf in group)
+        for group, members in enumerate((range(PICTURES), range(PICTURES, MAX_SEQ))):
+            if group < self._group:
+                continue
+            if group > self._group:
+                self._group, self._seq = group, 0
+            walks = (self._raws(shelf, self._seq) for shelf in shelves if shelf in members)
             for raw in heapq.merge(*walks, key=_seq):
+                if group and not self._job.pictures:
+                    return
                 row = self._row(raw)
+                self._seq = max(self._seq, raw[0])
                 if row is None:
-                    self.lost += 1
+                    self._lost += 1
                 else:
                     yield row
 
@@ -238,15 +325,15 @@ class Salvage:
         """All that may hold something."""
         shelves = {int(rank) for rank in Rank} - {int(Rank.PICTURE)}
         shelves |= {PICTURES + number for number in self._names.cameras}
-        with suppress(DamagedError, TypeError, *TROUBLE):
-            shelves |= read_held(*self._c.execute("SELECT held FROM store").fetchone()).keys()
-        return sorted(shelves)
+        return sorted(shelves.union(self._held))
 
     def _row(self, raw: Raw) -> Row | None:
         stored = read_row(raw, self._names)
         if stored is None or stored.rank is not Rank.PICTURE:
             return None if stored is None else row_of(stored)
         path, size, total = self._pictures / str(raw[11]), raw[9], raw[10]
+        if not isinstance(raw[11], int):  # nothing that could lead out of that folder
+            return None
         try:
             about = path.lstat()
         except OSError:
@@ -255,13 +342,17 @@ class Salvage:
             return None
         return replace(row_of(stored), held=Held(path, size, total, about.st_size))
 
-    def _raws(self, shelf: int) -> Iterator[Raw]:
-        """What lies on a shelf, stepping over pages that cannot be read in ever larger strides."""
-        upto = MAX_SEQ if self.last_seq is None else min(self.last_seq, MAX_SEQ)
-        after, stride = 0, 1
-        while after <= upto:
+    def _raws(self, shelf: int, after: int) -> Iterator[Raw]:
+        """What lies on a shelf behind *after*, stepping over pages that cannot be read in ever larger strides.
+
+        To the very end: the last seq is what a damaged store may be wrong about.
+        """
+        stride = 1
+        while after <= MAX_SEQ:
             try:
-                for raw in self._c.execute(RANGE, (key_of(shelf, after), key_of(shelf, upto), -1)):
+                for raw in self._c.execute(
+                    RANGE, (key_of(shelf, after), key_of(shelf, MAX_SEQ), -1)
+                ):
                     yield raw
                     after, stride = raw[0], 1
             except TROUBLE:

@@ -20,17 +20,17 @@ SEQ_MASK: Final = (1 << SHELF_BITS) - 1
 PICTURES: Final = 16  # the shelf of a record is its rank, or 16 + camera for a picture
 
 SCHEMA: Final = """
--- One row: the name of this store, the highest seq ever given, the highest number ever given to a picture's file, how
--- often it was opened, the end of its audit chain (chain.Chain.state), and what lies on each shelf: {shelf: [records, bytes
--- of their files]}. It changes with each commit, so that all of this costs one page.
+-- One row: the highest seq ever given, the highest number ever given to a picture's file, how often it was opened, the end
+-- of its audit chain (chain.Chain.state), what lies on each shelf: {shelf: [records, bytes of their files]}, and a checksum of
+-- all that (head.py). It changes with each commit, so that all of this costs one page.
 CREATE TABLE store (
     id INTEGER PRIMARY KEY CHECK (id = 1),
-    epoch TEXT NOT NULL,
     last_seq INTEGER NOT NULL,
     last_file INTEGER NOT NULL,
     opened INTEGER NOT NULL,
     trail TEXT NOT NULL,
-    held TEXT NOT NULL
+    held TEXT NOT NULL,
+    sum INTEGER NOT NULL
 ) STRICT;
 -- The audit trail: what is deleted here only from its oldest end, and outlives the records that it is about.
 CREATE TABLE audit (
@@ -40,9 +40,13 @@ CREATE TABLE audit (
 ) STRICT;
 -- Small things that others ask to be kept over restarts.
 CREATE TABLE fact (key TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
--- Names that repeat in every record.
-CREATE TABLE boot (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT;
-CREATE TABLE camera (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT;
+-- Names: this store's own, and those that repeat in every record. Each has its checksum; the index is its second copy (head.py).
+CREATE TABLE epoch (id INTEGER PRIMARY KEY, name TEXT NOT NULL, sum INTEGER NOT NULL) STRICT;
+CREATE UNIQUE INDEX epoch_again ON epoch (name, sum);
+CREATE TABLE boot (id INTEGER PRIMARY KEY, name TEXT NOT NULL, sum INTEGER NOT NULL) STRICT;
+CREATE UNIQUE INDEX boot_again ON boot (name, sum);
+CREATE TABLE camera (id INTEGER PRIMARY KEY, name TEXT NOT NULL, sum INTEGER NOT NULL) STRICT;
+CREATE UNIQUE INDEX camera_again ON camera (name, sum);
 -- One tree: the shelf in front of the seq keeps each selection together and in order, without an index to be written too.
 CREATE TABLE record (
     key INTEGER PRIMARY KEY,  -- shelf << 48 | seq; the shelf is the rank, or 16 + camera for a picture
@@ -62,7 +66,8 @@ CREATE TABLE record (
 -- What a purge looks for; 4503599627370496 is 16 << 48.
 CREATE INDEX picture_by_time ON record (boot, at) WHERE key >= 4503599627370496;
 -- Files that hold no picture any more, or none yet: to be used again, or deleted and then forgotten.
-CREATE TABLE spare (file INTEGER PRIMARY KEY, room INTEGER NOT NULL) STRICT;
+-- What stands here is destroyed, so that each row has its checksum (head.py).
+CREATE TABLE spare (file INTEGER PRIMARY KEY, room INTEGER NOT NULL, sum INTEGER NOT NULL) STRICT;
 -- Pictures that are thinned last, and why: 1 near an event of their camera, 2 the first after a break or a start, 3 both (thinning.py).
 CREATE TABLE mark (key INTEGER PRIMARY KEY, why INTEGER NOT NULL) STRICT;
 -- Tombstones of what was thinned: of which seqs each speaks, its own seq (the hub may have it already), about its length.
@@ -74,7 +79,7 @@ CREATE TABLE stone (
 ) STRICT;
 """
 TABLES: Final = frozenset(
-    {"store", "fact", "boot", "camera", "record", "audit", "spare", "mark", "stone"}
+    {"store", "fact", "epoch", "boot", "camera", "record", "audit", "spare", "mark", "stone"}
 )
 
 Raw: TypeAlias = tuple[
@@ -116,7 +121,7 @@ TO_DELETE: Final = (
 )
 NTH: Final = "SELECT key FROM record WHERE key BETWEEN ? AND ? ORDER BY key LIMIT 1 OFFSET ?"
 TO_PURGE: Final = (
-    f"SELECT key & {SEQ_MASK}, boot, at, wall_s, camera FROM record"  # noqa: S608
+    f"SELECT key & {SEQ_MASK}, boot, at, wall_s, key >> {SHELF_BITS} FROM record"  # noqa: S608
     f" WHERE key >= {PICTURES << SHELF_BITS} AND boot = ? AND at BETWEEN ? AND ? ORDER BY at, key"
 )
 NEWEST_PICTURE: Final = (

@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import secrets
 import sqlite3
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
+from dataclasses import replace
+from errno import ENOSPC
 from itertools import chain
 from pathlib import Path
 from typing import Final, TypeAlias, TypeVar
@@ -29,6 +32,7 @@ from edge_agent.core.messages import (
     Rank,
     Stored,
 )
+from edge_agent.spool.aside import SALVAGE, Aside, Job, dump_jobs, read_jobs
 from edge_agent.spool.chain import (
     PRUNED_AT_ONCE,
     ROW_BYTES,
@@ -40,14 +44,23 @@ from edge_agent.spool.chain import (
     read_entry,
 )
 from edge_agent.spool.files import (
-    ASIDE,
     FILE,
     TROUBLE,
     DamagedError,
     as_text,
-    remove,
+    sense,
     size_of,
     sync,
+)
+from edge_agent.spool.head import (
+    NAME,
+    SPARE,
+    Head,
+    name_sum,
+    read_head,
+    read_names,
+    read_spare,
+    spare_row,
 )
 from edge_agent.spool.log import cut_short
 from edge_agent.spool.patrol import Patrol, Sweep
@@ -102,6 +115,7 @@ _OTHERS: Final = (int(Rank.STATE), int(Rank.METRIC))
 
 # A fact of the store's own: from when on the pictures of each boot were destroyed last.
 _REACHED: Final = "purge.reached"
+_OWN: Final = frozenset({_REACHED, SALVAGE})
 
 _T = TypeVar("_T")
 _Span: TypeAlias = tuple[int, float, float]  # of one boot's pictures: its number, from, to
@@ -127,13 +141,16 @@ class Store:
             _nothing  # called within what may take long, as a sign of life
         )
         self.full = False  # STATE was thinned, or there was no room for what came
+        self.brimful = False  # the disk itself had no room even for AUDIT
         self._room = Room(connection, limits)
         self._trail_bytes = limits.quota_bytes // SHARE
         self._pictures: Pictures = Memory()
         self._changed = False  # the present transaction has changed what `store` tells
-        self._open()
+        with sense():
+            self._head = self._open()  # as read, or as last written
         try:
-            self._load()
+            with sense():
+                self._load()
         except BaseException:
             self._close_pictures()
             raise
@@ -141,7 +158,7 @@ class Store:
 
     # -- opening --
 
-    def _open(self) -> None:
+    def _open(self) -> Head:
         c = self._c
         # No second process, and no shared-memory file, which a failing card turns into a deadly SIGBUS.
         c.execute("PRAGMA locking_mode = EXCLUSIVE").fetchall()
@@ -167,10 +184,13 @@ class Store:
         if fresh:
             self._create()
         # A write, synced: a disk that only reads shows itself here and not with the first alarm.
-        c.execute("UPDATE store SET opened = opened + 1")
+        head = read_head(c)
+        head = replace(head, opened=head.opened + 1)
+        head.write(c)
         c.execute("COMMIT")
         if self._limits.folder is not None:
             sync(self._limits.folder)  # SQLite has done so, and would not have told of a failure
+        return head
 
     def _begin_log(self, folder: Path) -> None:
         """Bring in what an earlier life left in its log and begin it anew; raises `DamagedError` if not all of it can be read.
@@ -208,20 +228,28 @@ class Store:
             self._c.execute(statement)
         self._c.execute(f"PRAGMA application_id = {APPLICATION}")
         self._c.execute(f"PRAGMA user_version = {VERSION}")
-        row = (secrets.token_hex(16), "{}")
-        self._c.execute("INSERT INTO store VALUES (1, ?, 0, 0, 0, '', ?)", row)
+        Head().begin(self._c)
+        self._name("epoch", {}, secrets.token_hex(16))
+
+    def _name(self, table: str, names: dict[int, str], name: str) -> int:
+        """Give *name* a number, in the table and in *names*, which holds all that the table does."""
+        number = max(names, default=0) + 1
+        self._c.execute(NAME[table], (number, name, name_sum(table, number, name)))
+        names[number] = name
+        return number
 
     def _load(self) -> None:
-        sql = "SELECT epoch, last_seq, last_file, trail, held FROM store"
-        row = self._c.execute(sql).fetchone()
-        if row is None:
+        head = self._head
+        epochs = read_names(self._c, "epoch")
+        if len(epochs) != 1:
             raise DamagedError("it has lost its name")
-        self.epoch, self.last_seq = str(row[0]), int(row[1])
-        self._chain = Chain(self.epoch, str(row[3]))
+        (self.epoch,) = epochs.values()
+        self.last_seq = self.found_seq = head.last_seq  # the latter: when it was opened
+        self._chain = Chain(self.epoch, head.trail)
         self._past = self._chain.past()  # as committed
-        self._held = read_held(str(row[4]))  # per shelf: records, bytes of their files
-        self._cameras: dict[int, str] = dict(self._c.execute("SELECT id, name FROM camera"))
-        self._boots: dict[int, str] = dict(self._c.execute("SELECT id, name FROM boot"))
+        self._held = read_held(head.held)  # per shelf: records, bytes of their files
+        self._cameras = read_names(self._c, "camera")
+        self._boots = read_names(self._c, "boot")
         names = Names(epoch=self.epoch, cameras=self._cameras, boots=self._boots)
         self._camera_ids = {name: number for number, name in self._cameras.items()}
         self._boot_ids = {name: number for number, name in self._boots.items()}
@@ -229,26 +257,30 @@ class Store:
         self._thinning = Thinning(
             self._c, self._cameras, self._boots, epoch=self.epoch, reason=reason
         )
-        self.facts = _others_facts(dict(self._c.execute("SELECT key, value FROM fact")))
-        self._open_pictures(int(row[2]))
-        self._shelves = Shelves(self._c, names, self._pictures.read)
+        facts: dict[str, bytes] = dict(self._c.execute("SELECT key, value FROM fact"))
+        self.facts = _others_facts(facts)
+        self._lying = Aside(self._limits.folder, facts.get(SALVAGE))
+        self._shelves = Shelves(self._c, names, self._read_picture)
         if self._shelves.newest({*_RECORDS, *self._held}) > self.last_seq:
             raise DamagedError("records beyond the last seq")
-        self._room.aside = sum(size_of(path) for path in self._aside())
+        self._open_pictures(head.last_file)  # which destroys what it says was never accepted
+        self._note_aside()
         self._note_files()
         self._sweep: Sweep | None = None
         if self._limits.folder is not None and isinstance(self._pictures, Folder):
-            aside = [path for path in self._aside() if path.is_dir() and not path.is_symlink()]
-            self._sweep = Sweep(self._c, self._pictures, aside)
+            self._sweep = Sweep(self._c, self._pictures, self._lying.folders())
         self._patrol: Patrol | None = None
         if self.durable:
             self._patrol = Patrol(self._c, self._shelves, upto=self.last_seq)
+
+    def _read_picture(self, file: int, size: int) -> bytes | None:
+        return self._pictures.read(file, size)
 
     def _open_pictures(self, last: int) -> None:
         folder = self._limits.folder
         if folder is None:
             return
-        spare = [file for (file,) in self._c.execute("SELECT file FROM spare")]
+        spare = read_spare(self._c)
         pool = self._room.pool_bytes
         self._pictures = Folder(folder / FOLDER, last=last, spare=spare, pool_bytes=pool)
 
@@ -256,20 +288,22 @@ class Store:
         folder = self._limits.folder
         return 0 if folder is None else (folder / FILE).stat().st_ino
 
-    def _aside(self) -> list[Path]:
-        folder = self._limits.folder
-        return [] if folder is None else sorted(folder.glob(f"{ASIDE}*"))
+    @property
+    def jobs(self) -> tuple[Job, ...]:
+        """What is still to be brought over from damaged stores; the first is gone on with."""
+        return self._lying.jobs
+
+    def finish_purge(self) -> None:
+        """Destroy what a purge left aside when the power went."""
+        self._lying.finish_purge(self.pulse)
 
     def _forget_aside(self) -> None:
-        for path in self._aside():
-            if path.is_dir() and not path.is_symlink():
-                for (
-                    file
-                ) in path.iterdir():  # tens of thousands, perhaps: half a minute on a slow card
-                    remove(file)
-                    self.pulse()
-            remove(path)
-        self._room.aside = 0
+        """What is still to be read stays."""
+        self._lying.forget(self.pulse)
+        self._note_aside()
+
+    def _note_aside(self) -> None:
+        self._room.aside, self._room.reading = self._lying.sizes()
 
     # -- one transaction --
 
@@ -299,9 +333,9 @@ class Store:
         if done:
             self._c.executemany("DELETE FROM spare WHERE file = ?", done)
         held = json.dumps(self._held, separators=(",", ":"))
-        told = (self.last_seq, self._pictures.last, self._chain.state(), held)
-        sql = "UPDATE store SET last_seq = ?, last_file = ?, trail = ?, held = ?"
-        self._c.execute(sql, told)
+        told = (self._head.opened, self._chain.state(), held)
+        self._head = Head(self.last_seq, self._pictures.last, *told)
+        self._head.write(self._c)
 
     def _note_files(self) -> None:
         self._room.files = sum(size for _, size in self._held.values())
@@ -316,19 +350,22 @@ class Store:
         due: bool = True,
         moved: bool = False,
         void: Callable[[Row], bool] | None = None,
+        refused: list[Row] | None = None,
     ) -> list[Range]:
         """Keep *rows* in this order, and *facts*. What is left of *settled*.
 
         Of those a bounded part is deleted, but while there is room and it is not *due*, that waits.
         *moved*: they come from another store, whose audit trail has them already.
         *void*: of which rows no byte may reach the disk; asked at the last moment before any does.
+        *refused*: gets those at the end of *rows* for which the disk itself has no room; None: they are written as long as it goes.
         """
 
         def body() -> list[Range]:
             left = list(settled)
             if settled and (due or self._short(Need.of(rows)) > 0):
                 left = self._settle(settled)
-            kept = self._make_room(rows)  # which may take long, for a store that lies aside
+            # This may take long, for a store that lies aside.
+            kept = self._make_room(rows, refused, salvaged=moved and bool(self.jobs))
             self._insert([row for row in kept if void is None or not void(row)], moved=moved)
             if facts:
                 self._keep_facts(facts)
@@ -349,6 +386,9 @@ class Store:
 
     def _keep_facts(self, facts: Mapping[str, bytes]) -> None:
         self._c.executemany("INSERT OR REPLACE INTO fact VALUES (?, ?)", facts.items())
+        if SALVAGE in facts:
+            self._lying.jobs = read_jobs(facts[SALVAGE]) or ()
+            self._note_aside()
 
     def harden(self) -> None:
         """Bring everything in the write-ahead log into the file, synced, and empty the log."""
@@ -457,15 +497,23 @@ class Store:
         self._chain.follow(past)
         self._past = self._chain.past()
 
-    def adopt(self, entries: Iterable[tuple[bytes, str]], past: Past) -> None:
-        """Take over another store's trail, as it is, behind what there is; the next entry comes after *past*."""
+    def adopt(
+        self,
+        entries: Iterable[tuple[bytes, str]],
+        past: Past,
+        facts: Mapping[str, bytes] | None = None,
+    ) -> None:
+        """Take over another store's trail, as it is, behind what there is; the next entry comes after *past*. *facts* are kept with it."""
 
         def body() -> None:
             self._chain.follow(past)
             for entry, told in entries:
                 self._c.execute("INSERT INTO audit (entry, hash) VALUES (?, ?)", (entry, told))
                 self._chain.bytes += len(entry) + ROW_BYTES
-            self._c.execute("UPDATE store SET trail = ?", (self._chain.state(),))
+            self._head = replace(self._head, trail=self._chain.state())
+            self._head.write(self._c)
+            if facts:
+                self._keep_facts(facts)
 
         self._transact(body)
 
@@ -490,14 +538,12 @@ class Store:
         if name is None:
             return None
         if name not in self._camera_ids:
-            added = self._c.execute("INSERT INTO camera (name) VALUES (?)", (name,)).lastrowid or 0
-            self._camera_ids[name], self._cameras[added] = added, name
+            self._camera_ids[name] = self._name("camera", self._cameras, name)
         return self._camera_ids[name]
 
     def _boot_id(self, name: str) -> int:
         if name not in self._boot_ids:
-            added = self._c.execute("INSERT INTO boot (name) VALUES (?)", (name,)).lastrowid or 0
-            self._boot_ids[name], self._boots[added] = added, name
+            self._boot_ids[name] = self._name("boot", self._boots, name)
         return self._boot_ids[name]
 
     # -- room --
@@ -511,9 +557,12 @@ class Store:
         folder = self._limits.folder
         return 0 if folder is None else size_of(folder / f"{FILE}-wal")
 
-    def _make_room(self, rows: Sequence[Row]) -> list[Row]:
-        """What to write: tombstones for what had to go, then as many of *rows* as fit; AUDIT always does."""
-        need = Need.of(rows)
+    def _make_room(
+        self, rows: Sequence[Row], refused: list[Row] | None, *, salvaged: bool
+    ) -> list[Row]:
+        """What to write: tombstones for what had to go, then as many of *rows* as fit; AUDIT always does, unless it is *refused*."""
+        need = Need.of(rows, moved=salvaged)
+        self.brimful = False
         if not rows or self._short(need) <= 0:
             return list(rows)
         self._forget_aside()
@@ -522,11 +571,18 @@ class Store:
         if self._short(need) > 0:
             kept = [row for row in rows if row.rank <= Rank.STATE]
             self._refuse(row for row in rows if row.rank > Rank.STATE)
-            need = Need.of(kept)
+            need = Need.of(kept, moved=salvaged)
         self.full = len(kept) < len(rows)
         if kept and self._short(need) > 0:
             self.full = True
             self._drop((Rank.STATE,) if self.durable else (Rank.STATE, Rank.AUDIT), need)
+        if refused is not None:
+            fits = len(kept)
+            while fits and self._room.beyond(Need.of(kept[:fits])) > 0:
+                fits //= 2
+            refused += kept[fits:]
+            kept = kept[:fits]
+            self.brimful = bool(refused)
         return [*self._tombstones(), *kept]
 
     def fit(self) -> bool:
@@ -609,8 +665,7 @@ class Store:
         self._thinning.deleted(shelf, low, high)
         if places:
             self._pictures.retire(places)
-            spare = [(place.file, place.room) for place in places]
-            self._c.executemany("INSERT OR REPLACE INTO spare VALUES (?, ?)", spare)
+            self._c.executemany(SPARE, [spare_row(place.file, place.room) for place in places])
         return gone
 
     # -- settling and purging --
@@ -658,9 +713,10 @@ class Store:
             gap = Gap.of(Mark(seq, self._boots[of], at, wall_s) for seq, of, at, wall_s, _ in found)
             for row in dropped:
                 gap.add(mark_of(row))
-            for seq, *_, camera in found:
-                self._delete_upto(PICTURES + (camera or 0), seq, seq)
-            cameras = {self._cameras.get(row[4]) for row in found} | {row.camera for row in dropped}
+            for seq, *_, shelf in found:  # where it lies, whatever its column `camera` says
+                self._delete_upto(shelf, seq, seq)
+            cameras = {self._cameras.get(row[4] - PICTURES) for row in found}
+            cameras |= {row.camera for row in dropped}
             names = tuple(sorted(name for name in cameras if name is not None))
             facts: dict[str, Json] = {
                 "reason": command.reason,
@@ -674,6 +730,8 @@ class Store:
                 before = self._boots[earlier[-1]] if earlier else None
             stone = gap.tombstone("privacy.purged", self._now(), facts, epoch=self.epoch)
             self._insert([stone])
+            if self.jobs:  # what lies aside goes next; should the power go before, none of it comes
+                self._keep_facts({SALVAGE: dump_jobs(self._lying.without_pictures())})
             return Purged(seqs=tuple(sorted(gap.seqs)), cameras=names, earlier_boot=before)
 
         purged = self._transact(body, purging=True)
@@ -718,7 +776,8 @@ class Store:
             self._sweep = None
         if self.durable:
             self.harden()
-        self._forget_aside()
+        self._lying.destroy(self.pulse)
+        self._note_aside()
 
     # -- reading --
 
@@ -849,11 +908,12 @@ class Store:
     def pour_into(self, other: Store, *, records: int, size: int) -> None:
         """Move everything into *other*, where it gets a new seq, in batches of *records* or about *size* bytes.
 
-        An error leaves each record in at least one of the two.
+        An error leaves each record in at least one of the two; OSError if the disk under *other* has no room for all.
         """
         while self._held:
             upto, taken = 0, 0
             rows: list[Row] = []
+            seqs: list[int] = []
             lots = self._shelves.lots(
                 list(self._held), after=0, upto=MAX_SEQ, limit=records, each=LOOK_EACH
             )
@@ -864,9 +924,15 @@ class Store:
                 stored = self._shelves.stored(raw)
                 if stored is not None:
                     rows.append(row_of(stored))
+                    seqs.append(raw[0])
             if not upto:
                 return
-            other.write(rows, moved=True)
+            refused: list[Row] = []
+            other.write(rows, moved=True, refused=refused)
+            if refused:
+                first = next(seq for seq, row in zip(seqs, rows, strict=True) if row is refused[0])
+                self.write((), settled=((0, first - 1),))
+                raise OSError(ENOSPC, os.strerror(ENOSPC))
             self.write((), settled=((0, upto),))
 
     # -- the rest --
@@ -909,14 +975,17 @@ class Store:
         Files that nobody knows of are deleted, records that are not whole declared; `TROUBLE` if the database is damaged.
         """
         if self._sweep is not None:
-            if self._sweep.step():
+            with sense():
+                more = self._sweep.step()
+            if more:
                 return True
             self._room.aside += self._sweep.aside_bytes
             self._sweep = None
         if self._patrol is None:
             return False
         pictures = [count for shelf, (count, _) in self._held.items() if shelf >= PICTURES]
-        damaged = self._patrol.step(sum(pictures))
+        with sense():
+            damaged = self._patrol.step(sum(pictures))
         if damaged:
             self.declare_damaged(damaged)
         if self._patrol.done:
@@ -949,7 +1018,7 @@ def _fitting(lot: list[Plain], fetch: Fetch, count: int, taken: int) -> tuple[in
 
 def _others_facts(facts: Mapping[str, bytes]) -> dict[str, bytes]:
     """Without the store's own."""
-    return {key: value for key, value in facts.items() if key != _REACHED}
+    return {key: value for key, value in facts.items() if key not in _OWN}
 
 
 def _read_reached(told: bytes) -> dict[str, float]:

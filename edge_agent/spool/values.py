@@ -63,8 +63,8 @@ class Row:
 
     @property
     def size(self) -> int:
-        """Bytes it takes in memory, roughly."""
-        return len(self.data) + len(self.jpeg or b"") + 200
+        """Bytes it takes, roughly: in memory, or where its picture is `held`."""
+        return len(self.data) + self.picture_bytes + 200
 
     @property
     def picture_bytes(self) -> int:
@@ -151,10 +151,26 @@ class Gap:
         self.first = self.first or mark
         self.last = mark
         minutes, minute = self.minutes.setdefault(mark.boot, []), minute_of(mark.at)
-        if not minutes or minutes[-1] != (minute, minute):
-            minutes.append((minute, minute))
+        low, high = minutes.pop() if minutes else (minute, minute)
+        if not low <= minute <= high + 1:
+            minutes.append((low, high))
+            low = high = minute
+        minutes.append((low, max(high, minute)))
         if mark.seq is not None:
             self.seqs.append(mark.seq)
+
+    def joined(self, later: Gap) -> Gap:
+        """This one and a *later* one, told as one."""
+        minutes = {boot: [*found] for boot, found in self.minutes.items()}
+        for boot, found in later.minutes.items():
+            minutes[boot] = [*minutes.get(boot, ()), *found]
+        return Gap(
+            count=self.count + later.count,
+            seqs=[*self.seqs, *later.seqs],
+            first=self.first or later.first,
+            last=later.last or self.last,
+            minutes=minutes,
+        )
 
     @classmethod
     def of(cls, marks: Iterable[Mark]) -> Gap:

@@ -1,7 +1,8 @@
 """What the journal's writer has not done yet.
 
 Promises: any thread may add, and none waits for the disk; records leave in the order in which they came; a purge goes before
-everything else and takes every picture out of here at once; what waits is bounded, and what is dropped for that is declared.
+everything else and takes every picture out of here at once; what waits is bounded, of every rank, and what is dropped for that is
+declared; adding takes the same short time however much waits.
 Not its job: disk.
 """
 
@@ -10,7 +11,7 @@ from __future__ import annotations
 import math
 import threading
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -30,9 +31,9 @@ SETTLE_S: Final = 5.0  # deleting in larger lots spares the flash; nothing that 
 
 QUEUE_BYTES: Final = 8_000_000  # seven rounds of eight cameras
 QUEUE_RECORDS: Final = 2_000
-_DROP_TO: Final = (
-    7 / 8
-)  # more than needed, so that not every record that comes walks over all that wait
+STATE_RECORDS: Final = 10_000
+AUDIT_BYTES: Final = 16_000_000  # as much as is kept without a disk
+AUDIT_RECORDS: Final = 20_000
 IDLE_S: Final = 5.0  # an idle writer comes round so often, which shows the watchdog that it lives
 
 Shed: TypeAlias = dict[tuple[Rank, str | None], Gap]  # by rank and, for pictures, camera
@@ -77,21 +78,25 @@ Job: TypeAlias = Batch | PurgeJob | Fetch | SettleMore | Idle | End
 class Queue:
     """Any thread adds; only the writer takes.
 
-    Beyond `QUEUE_BYTES` or `QUEUE_RECORDS` the oldest METRIC goes, then the oldest PICTURE; AUDIT and STATE stay.
+    Beyond `QUEUE_BYTES` or `QUEUE_RECORDS` the oldest METRIC goes, then the oldest PICTURE; beyond `QUEUE_BYTES` or
+    `STATE_RECORDS` the oldest STATE; AUDIT only beyond `AUDIT_BYTES` or `AUDIT_RECORDS`.
     """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._ready = threading.Condition()
-        self._rows: deque[Row] = deque()
+        # A line for each rank, in order; what all of them hold is in order of the numbers.
+        self._lines: dict[Rank, deque[tuple[int, Row]]] = {rank: deque() for rank in Rank}
+        self._next_number = 0
+        self._first_number = 0  # one less for what is put back before all others
         self._bytes = 0
-        self._alarms = 0  # AUDIT records among the rows
         self._shed: Shed = {}
         self._facts: dict[str, bytes] = {}
         self._purges: deque[PurgeJob] = deque()
         self._fetches: deque[Fetch] = deque()
         self._settles: list[Settle] = []
         self._since: float | None = None  # when the first of the present batch came
+        self._held_until = -math.inf  # the disk has no room for records
         self._settle_at = math.inf
         self._closing = False
         self.turned_at = clock.now()
@@ -101,14 +106,32 @@ class Queue:
         with self._ready:
             if self._closing:
                 return
-            self._rows.append(row)
+            self._lines[row.rank].append((self._next_number, row))
+            self._next_number += 1
             self._bytes += row.size
-            self._alarms += row.rank is Rank.AUDIT
             self._begin()
-            if self._over():
-                self._drop(Rank.METRIC)
-                self._drop(Rank.PICTURE)
+            self._bound()
             self._ready.notify()
+
+    def put_back(self, rows: Sequence[Row], shed: Shed, *, until: float) -> None:
+        """*rows*, taken last, and tombstones that were to come before them, are not written, nor any other before *until*. Writer thread.
+
+        On the way out all that waits is dropped: its tombstones are then the last batch.
+        """
+        with self._ready:
+            for row in reversed(rows):
+                self._first_number -= 1
+                self._lines[row.rank].appendleft((self._first_number, row))
+                self._bytes += row.size
+            for key, gap in shed.items():
+                self._shed[key] = gap.joined(self._shed[key]) if key in self._shed else gap
+            self._begin()
+            if self._closing:
+                for rank in Rank:
+                    self._drop(rank, 0, 0)
+            else:
+                self._held_until = until
+                self._bound()
 
     def fact(self, key: str, value: bytes) -> None:
         """Add something to remember."""
@@ -134,10 +157,8 @@ class Queue:
     def purge(self, owed: Owed) -> None:
         """Drop every picture from what waits, however old, now; the writer does the rest next."""
         with self._ready:
-            kept, dropped = deque[Row](), list[Row]()
-            for row in self._rows:
-                (dropped if row.rank is Rank.PICTURE else kept).append(row)
-            self._rows = kept
+            dropped = [row for _, row in self._lines[Rank.PICTURE]]
+            self._lines[Rank.PICTURE].clear()
             self._bytes -= sum(row.size for row in dropped)
             self._purges.append(PurgeJob(owed, tuple(map(without_picture, dropped))))
             self._ready.notify()
@@ -146,6 +167,7 @@ class Queue:
         """Take no more; what waits is still done."""
         with self._ready:
             self._closing = True
+            self._held_until = -math.inf
             self._fetches.clear()
             self._ready.notify()
 
@@ -180,13 +202,14 @@ class Queue:
                 if now >= wake_at:
                     return Idle()
                 batch_at = math.inf if self._since is None else self._since + BATCH_S
+                batch_at = max(batch_at, self._held_until)
                 self._ready.wait(max(0.0, min(wake_at, owing_at, batch_at, now + IDLE_S) - now))
 
     def _next(self, now: float, owing_at: float) -> Job | None:
         if self._purges:
             return self._purges.popleft()
         if self._due(now):
-            return self._cut()
+            return self._cut(now)
         if self._fetches:
             return self._fetches.popleft()
         if now >= owing_at or (self._closing and owing_at < math.inf):
@@ -200,41 +223,49 @@ class Queue:
     def _due(self, now: float) -> bool:
         if self._since is None:
             return False
-        enough = len(self._rows) >= BATCH_RECORDS or self._bytes >= BATCH_BYTES
-        urgent = self._alarms > 0 or bool(self._facts) or self._closing
+        if now < self._held_until:
+            return bool(self._facts)
+        enough = self._count() >= BATCH_RECORDS or self._bytes >= BATCH_BYTES
+        urgent = bool(self._lines[Rank.AUDIT] or self._facts) or self._closing
         return enough or urgent or now >= self._since + BATCH_S
 
-    def _cut(self) -> Batch:
+    def _cut(self, now: float) -> Batch:
         """The next batch. An alarm takes what came before it along: order is never changed."""
-        rows: list[Row] = []
-        size, alarms = 0, 0
-        urgent = self._alarms > 0 or bool(self._facts)
-        while self._rows and len(rows) < CUT_RECORDS:
-            if rows and size + self._rows[0].size > BATCH_BYTES:
-                break
-            rows.append(self._rows.popleft())
-            size += rows[-1].size
-            alarms += rows[-1].rank is Rank.AUDIT
-        self._bytes -= size
-        self._alarms -= alarms
-        self._since = self._clock.now() if self._rows else None
-        shed, self._shed = self._shed, {}
         facts, self._facts = self._facts, {}
+        if now < self._held_until:
+            return Batch(facts=facts, urgent=True)
+        rows: list[Row] = []
+        size = 0
+        urgent = bool(self._lines[Rank.AUDIT] or facts)
+        while len(rows) < CUT_RECORDS and (line := self._oldest()) is not None:
+            if rows and size + line[0][1].size > BATCH_BYTES:
+                break
+            rows.append(line.popleft()[1])
+            size += rows[-1].size
+        self._bytes -= size
+        self._since = now if self._count() else None
+        shed, self._shed = self._shed, {}
         return Batch(rows=tuple(rows), shed=shed, facts=facts, urgent=urgent)
 
-    def _over(self) -> bool:
-        return self._bytes > QUEUE_BYTES or len(self._rows) > QUEUE_RECORDS
+    def _oldest(self) -> deque[tuple[int, Row]] | None:
+        """The line whose first row is the oldest of all; None if nothing waits."""
+        waiting = [line for line in self._lines.values() if line]
+        return min(waiting, key=lambda line: line[0][0]) if waiting else None
 
-    def _drop(self, rank: Rank) -> None:
-        """Drop the oldest of *rank* until there is some room again: the disk is too slow."""
-        rows, self._rows = self._rows, deque()
-        waiting = len(rows)
-        for row in rows:
-            over = self._bytes > QUEUE_BYTES * _DROP_TO or waiting > QUEUE_RECORDS * _DROP_TO
-            if row.rank is not rank or not over:
-                self._rows.append(row)
-                continue
-            waiting -= 1
+    def _count(self) -> int:
+        return sum(map(len, self._lines.values()))
+
+    def _bound(self) -> None:
+        """Drop the oldest of what matters least until the rest is within bounds: the disk is too slow, or full."""
+        self._drop(Rank.METRIC, QUEUE_RECORDS, QUEUE_BYTES)
+        self._drop(Rank.PICTURE, QUEUE_RECORDS, QUEUE_BYTES)
+        self._drop(Rank.STATE, STATE_RECORDS, QUEUE_BYTES)
+        self._drop(Rank.AUDIT, AUDIT_RECORDS, AUDIT_BYTES)
+
+    def _drop(self, rank: Rank, records: int, size: int) -> None:
+        line = self._lines[rank]
+        while line and (self._bytes > size or self._count() > records):
+            row = line.popleft()[1]
             self._bytes -= row.size
             camera = row.camera if rank is Rank.PICTURE else None
             self._shed.setdefault((rank, camera), Gap()).add(mark_of(row))

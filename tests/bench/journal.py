@@ -1,10 +1,11 @@
-"""How fast the journal takes and gives, and what it costs the flash. `python -m tests.bench.journal [--json] [--folder DIR]`
+"""How fast the journal takes and gives, and what it costs the flash. `python -m tests.bench.journal [--json] [--folder DIR] [--part PART]`
 
 Everything goes through a real `Spool` on a real file system. Bytes written are what the block device was given, with records
 deleted as they are settled, as on a box whose hub answers: as root on an ext4 of its own on a loop device (its pages and its journal
 are counted then), else what the kernel counts for this process (/proc/self/io, write_bytes), which is less.
 Beside it, in the same run, a mosquitto that keeps what it acknowledged (tests/support/peer_broker.py); its cost grows with what waits.
-Prints a table and, as its last line, JSON.
+Prints a table with what is aimed at and whether it is reached and, as its last line, JSON. `--part` (several times, if wanted)
+measures that part alone, with nothing before it.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from edge_agent.clock import SystemClock
@@ -292,72 +294,169 @@ def one_by_one(base: Path | None, rng: random.Random, count: int, *, warm: int) 
             return (card.written() - since) / (count * PICTURE_BYTES)
 
 
+@dataclass(frozen=True)
+class Figure:
+    """One line of the table. `path`: where it stands in the JSON."""
+
+    path: tuple[str, ...]
+    name: str
+    value: float
+    unit: str
+    digits: int = 0
+    at_least: float | None = None
+    at_most: float | None = None
+
+    def verdict(self) -> tuple[str, str]:
+        """What is aimed at, and whether it is reached; "" where nothing is."""
+        if self.at_least is not None:
+            return (
+                f">= {self.at_least:,g}",
+                "reached" if self.value >= self.at_least else "not reached",
+            )
+        if self.at_most is not None:
+            return (
+                f"<= {self.at_most:,g}",
+                "reached" if self.value <= self.at_most else "not reached",
+            )
+        return "", ""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run is to be: *scale* 10, or 1 for a tenth of everything."""
+
+    base: Path | None
+    scale: int
+    rng: random.Random
+
+    def each(self) -> list[Figure]:
+        with bench(self.base) as it:
+            found = ingest_each(it, 100 * self.scale)
+        name = "taken, one commit each"
+        return [Figure(("ingest_each_per_s",), name, found, "records/s")]
+
+    def ingest(self) -> list[Figure]:
+        with bench(self.base) as it:
+            return [self._group(it)]
+
+    def _group(self, it: Bench) -> Figure:
+        found = ingest_group(it, 10_000 * self.scale)
+        name, aim = "taken, in groups", 15_000
+        return Figure(("ingest_group_per_s",), name, found, "records/s", at_least=aim)
+
+    def read(self) -> list[Figure]:
+        with bench(self.base) as it:
+            self._group(it)
+            found = read(it)
+        name, aim = "read, pages of 200", 100_000
+        return [Figure(("read_per_s",), name, found, "records/s", at_least=aim)]
+
+    def start(self) -> list[Figure]:
+        count = 100_000 * self.scale
+        with tempfile.TemporaryDirectory(dir=self.base) as folder:
+            found = start_with(Path(folder) / "journal", count)
+        name = f"start with {count:,} records"
+        return [Figure(("start_1m_s",), name, found, "s", digits=2, at_most=3)]
+
+    def memory(self) -> list[Figure]:
+        with bench(self.base) as it:
+            found = backlog(it, self.rng, 200_000_000 * self.scale)
+        name = f"memory, {200 * self.scale:,} MB waiting"
+        return [Figure(("rss_growth_mb",), name, found, "MB more", digits=1, at_most=5)]
+
+    def records(self) -> list[Figure]:
+        def put(it: Bench) -> int:
+            it.spool.keep(record())
+            return RECORD_BYTES
+
+        count = 6_000 * self.scale
+        found = written_per_byte(self.base, put, count=count, warm=40_000, group=500)
+        name = f"written for {RECORD_BYTES} B records"
+        path = ("written_per_byte", "records")
+        return [Figure(path, name, found, "bytes a byte", digits=2, at_most=3)]
+
+    def snapshots(self) -> list[Figure]:
+        def put(it: Bench) -> int:
+            it.spool.keep_picture(released(self.rng))
+            return PICTURE_BYTES
+
+        count = 200 * self.scale
+        found = written_per_byte(self.base, put, count=count, warm=400, group=20)
+        name = f"written for {PICTURE_BYTES} B pictures"
+        path = ("written_per_byte", "snapshots")
+        return [Figure(path, name, found, "bytes a byte", digits=2, at_most=1.3)]
+
+    def single(self) -> list[Figure]:
+        found = one_by_one(self.base, self.rng, 50 * self.scale, warm=1_200)
+        path = ("written_per_byte_one_at_a_time", "snapshots")
+        unit = "bytes a byte"
+        return [Figure(path, "the same, a commit each", found, unit, digits=2, at_most=1.3)]
+
+    def peer(self) -> list[Figure]:
+        count = 200 * self.scale
+        beside = peer_broker.measure(self.base, count=count, size=RECORD_BYTES)
+        if beside is None:
+            return []
+        name = f"mosquitto, {count:,} messages"
+        return [
+            Figure(("peer", "ingest_per_s"), name, beside.ingest_per_s, "records/s"),
+            Figure(
+                ("peer", "written_per_byte"),
+                "mosquitto, written",
+                beside.written_per_byte,
+                "bytes a byte",
+            ),
+        ]
+
+
+PARTS: dict[str, Callable[[Run], list[Figure]]] = {
+    "each": Run.each,
+    "ingest": Run.ingest,
+    "read": Run.read,
+    "start": Run.start,
+    "memory": Run.memory,
+    "records": Run.records,
+    "snapshots": Run.snapshots,
+    "single": Run.single,
+    "peer": Run.peer,
+}
+
+
+def as_json(figures: list[Figure], parts: list[str]) -> dict[str, object]:
+    """By their paths; a peer that was asked for and is not here is null."""
+    out: dict[str, object] = {"peer": None} if "peer" in parts else {}
+    for figure in figures:
+        *groups, last = figure.path
+        value = round(figure.value, figure.digits) if figure.digits else round(figure.value)
+        place = out
+        for group in groups:
+            inner = place.get(group)
+            if not isinstance(inner, dict):
+                inner = place[group] = {}
+            place = inner
+        place[last] = value
+    return out
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true", help="the last line only")
     parser.add_argument("--folder", type=Path, help="where to write; the place for temporary files")
     parser.add_argument("--short", action="store_true", help="a tenth of everything")
+    parser.add_argument(
+        "--part", action="append", choices=PARTS, help="this part alone; may be given again"
+    )
     given = parser.parse_args()
-    scale = 1 if given.short else 10
-    rng = random.Random(1)
-    with bench(given.folder) as it:
-        each = ingest_each(it, 100 * scale)
-        group = ingest_group(it, 10_000 * scale)
-        reading = read(it)
-    with tempfile.TemporaryDirectory(dir=given.folder) as folder:
-        start = start_with(Path(folder) / "journal", 100_000 * scale)
-    with bench(given.folder) as it:
-        grown = backlog(it, rng, 200_000_000 * scale)
-
-    def put_record(it: Bench) -> int:
-        it.spool.keep(record())
-        return RECORD_BYTES
-
-    def put_picture(it: Bench) -> int:
-        it.spool.keep_picture(released(rng))
-        return PICTURE_BYTES
-
-    def cost(put: Callable[[Bench], int], *, count: int, warm: int, group: int) -> float:
-        found = written_per_byte(given.folder, put, count=count, warm=warm, group=group)
-        return round(found, 2)
-
-    records = cost(put_record, count=6_000 * scale, warm=40_000, group=500)
-    snapshots = cost(put_picture, count=200 * scale, warm=400, group=20)
-    single = round(one_by_one(given.folder, rng, 50 * scale, warm=1_200), 2)
-    beside = peer_broker.measure(given.folder, count=200 * scale, size=RECORD_BYTES)
-    figures = {
-        "ingest_each_per_s": round(each),
-        "ingest_group_per_s": round(group),
-        "read_per_s": round(reading),
-        "start_1m_s": round(start, 2),
-        "rss_growth_mb": round(grown, 1),
-        "written_per_byte": {"records": records, "snapshots": snapshots},
-        "written_per_byte_one_at_a_time": {"snapshots": single},
-        "peer": beside
-        and {
-            "ingest_per_s": round(beside.ingest_per_s),
-            "written_per_byte": round(beside.written_per_byte),
-        },
-    }
+    run = Run(given.folder, 1 if given.short else 10, random.Random(1))
+    parts: list[str] = given.part or [*PARTS]
+    figures = [figure for part in parts for figure in PARTS[part](run)]
     if not given.json:
-        rows = [
-            ("taken, one commit each", f"{each:,.0f} records/s"),
-            ("taken, in groups", f"{group:,.0f} records/s"),
-            ("read, pages of 200", f"{reading:,.0f} records/s"),
-            (f"start with {100_000 * scale:,} records", f"{start:.2f} s"),
-            (f"memory, {200 * scale:,} MB waiting", f"{grown:+.1f} MB"),
-            (f"written for {RECORD_BYTES} B records", f"{records:.2f} bytes a byte"),
-            (f"written for {PICTURE_BYTES} B pictures", f"{snapshots:.2f} bytes a byte"),
-            ("the same, a commit each", f"{single:.2f} bytes a byte"),
-        ]
-        if beside is not None:
-            rows += [
-                (f"mosquitto, {200 * scale:,} messages", f"{beside.ingest_per_s:,.0f} records/s"),
-                ("mosquitto, written", f"{beside.written_per_byte:,.0f} bytes a byte"),
-            ]
-        for name, value in rows:
-            sys.stdout.write(f"{name:<32} {value:>24}\n")
-    sys.stdout.write(json.dumps(figures) + "\n")
+        sys.stdout.write(f"{'':<32} {'measured':>24}  {'aim':<12} \n")
+        for one in figures:
+            told = f"{one.value:,.{one.digits}f} {one.unit}"
+            aim, verdict = one.verdict()
+            sys.stdout.write(f"{one.name:<32} {told:>24}  {aim:<12} {verdict}".rstrip() + "\n")
+    sys.stdout.write(json.dumps(as_json(figures, parts)) + "\n")
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ finally:
 
 journal = sqlite3.connect(HERE / "copy")
 ((whole,),) = journal.execute("PRAGMA integrity_check")
-((epoch, last),) = journal.execute("SELECT epoch, last_seq FROM store")
+((epoch, last),) = journal.execute("SELECT name, last_seq FROM epoch, store")
 # The number of a record stands below the shelf that it lies on (edge_agent/spool/schema.py).
 kept = [key & ((1 << 48) - 1) for (key,) in journal.execute("SELECT key FROM record")]
 # What a press had destroyed, or what had to go, is declared by records that may still wait here.

@@ -17,6 +17,7 @@ from edge_agent.spool.schema import PAGE, key_of
 from edge_agent.spool.store import Store
 from edge_agent.spool.values import Row, Stamp
 from tests.support.desk import Desk, declared, jpeg, numbers, released
+from tests.support.head import tell
 
 STAMP = Stamp(boot="b", at=1.0, wall_s=1.0, trusted=True)
 
@@ -162,7 +163,7 @@ def test_check_reads_a_whole_journal(folder: Path):
     assert check(str(folder)) == ()
     with Desk(folder) as desk:
         assert numbers(desk.read()) == list(range(1_000))
-    alter(folder, "UPDATE store SET held = '[]'")
+    tell(folder / FILE, held="[]")
     assert "lost count" in "\n".join(check(str(folder)))
     alter(folder, "DROP TABLE spare")
     assert "not all of one" in check(str(folder))[0]

@@ -19,6 +19,7 @@ from edge_agent.spool.files import FILE
 from edge_agent.spool.pictures import BLOCK, Folder, Memory, Place, make_folder, room_for
 from edge_agent.spool.values import Held, picture_sum
 from tests.support.desk import Desk, declared, jpeg, raw_of, released
+from tests.support.head import tell
 
 POOL = 200_000
 
@@ -332,9 +333,7 @@ def test_what_was_never_accepted_or_given_up_is_gone_before_anybody_asks(folder:
 
 def orphan(folder: Path) -> None:
     """A file that no table knows: somebody put an older copy of the store beside newer pictures."""
-    with sqlite3.connect(folder / FILE) as connection:
-        connection.execute("UPDATE store SET last_file = 600")
-    connection.close()
+    tell(folder / FILE, last_file=600)
     (folder / "pictures" / "550").write_bytes(jpeg(99))
     (folder / "pictures" / "notes").write_text("not ours", encoding="ascii")
 
@@ -350,6 +349,22 @@ def test_a_purge_destroys_files_that_nobody_knows_of(folder: Path):
         assert jpeg(99)[5_000:5_040] not in raw_of(folder)
         assert (folder / "pictures" / "notes").exists()
         assert [stored.jpeg for stored in desk.read(camera="gate")] == [jpeg(0)]
+
+
+def test_a_purge_reaches_a_picture_whose_camera_was_damaged(folder: Path):
+    with Desk(folder) as desk:
+        for n in range(3):
+            desk.spool.keep_picture(released("gate", 900.0 + n, jpeg(n)))
+        desk.alarm()
+    with sqlite3.connect(folder / FILE) as connection:
+        connection.execute("UPDATE record SET camera = 3 WHERE bytes AND at = 901")
+    connection.close()
+    with Desk(folder) as desk:
+        desk.spool.purge(Purge(since_at=900.5, reason="privacy"))
+        assert desk.wait(Purged).seqs == (2, 3)
+        assert jpeg(1)[5_000:5_040] not in raw_of(folder)
+        assert [stored.jpeg for stored in desk.read(camera="gate")] == [jpeg(0)]
+    assert check(str(folder)) == ()
 
 
 def test_a_purge_overwrites_more_than_is_kept_to_be_used_again(folder: Path):

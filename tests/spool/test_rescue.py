@@ -16,8 +16,9 @@ from edge_agent.core.messages import (
 )
 from edge_agent.simulate import Fault
 from edge_agent.spool import check
+from edge_agent.spool.aside import Job
 from edge_agent.spool.files import FILE
-from edge_agent.spool.rescue import move_aside, prepare
+from edge_agent.spool.rescue import move_aside, next_aside, prepare
 from tests.support.desk import Desk, HandClock, jpeg, numbers, raw_of, released
 
 
@@ -94,12 +95,13 @@ def test_pictures_moved_aside_without_their_store_find_it_again(folder: Path):
     (folder / "pictures" / "7").write_bytes(jpeg(7))
     (folder / "pictures").rename(folder / f"{FILE}.damaged-4-pictures")
     (folder / "pictures").mkdir()
-    aside = move_aside(folder)
-    assert aside.name == f"{FILE}.damaged-4"
+    assert next_aside(folder) == f"{FILE}.damaged-4"
+    move_aside(folder, [Job(aside=next_aside(folder), why="")])
     assert (folder / f"{FILE}.damaged-4-pictures" / "7").read_bytes() == jpeg(7)
     prepare(folder)
     (folder / FILE).write_bytes(b"damaged again")
-    assert move_aside(folder).name == f"{FILE}.damaged-5"
+    assert next_aside(folder) == f"{FILE}.damaged-5"
+    move_aside(folder, [Job(aside=next_aside(folder), why="")])
     assert not list(folder.glob("*damaged-4*")), "one at most lies aside"
 
 

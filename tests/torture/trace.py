@@ -169,6 +169,13 @@ class _Reader:
         if descriptor in self._open:
             yield Op("size", self._open[descriptor], at=size)
 
+    def _on_fallocate(self, words: str, _: list[bytes], __: int) -> Iterator[Op]:
+        """Room alone, all of it behind the end: the ballast, which holds nothing."""
+        descriptor, mode, at, size = map(int, words.split(","))
+        if descriptor in self._open:
+            assert mode == 0, "only room is asked for"
+            yield Op("size", self._open[descriptor], at=at + size)
+
     def _on_lseek(self, words: str, _: list[bytes], result: int) -> Iterator[Op]:
         descriptor = int(words.partition(",")[0])
         if descriptor in self._open:
