@@ -95,6 +95,8 @@ _SESSION_TAKEN_OVER: Final = 0x8E
 _FIRST_FAILURE: Final = 0x80
 _VERSION: Final = frozenset({0x81, 0x82, 0x84})
 _CLIENT: Final = frozenset({0x80, 0x85, 0x86, 0x87, 0x8A, 0x8C, 0x8E, 0x98})
+# Of one that was let in: it is not the box that is refused, but what it sent (some brokers hang up at what is not allowed).
+_AT_A_MESSAGE: Final = frozenset({0x80, 0x87})
 _TOPIC: Final = frozenset({0x90, 0x95, 0x99, 0x9A, 0x9B})
 
 # There, but not for us now: unavailable, busy, message rate, quota, use another server, moved, connection rate. Whoever says so
@@ -164,7 +166,11 @@ class _Client(Client):
             seen[each[0]] += 1
         turns.sort(key=lambda turn: turn[0])
         for _, (family, kind, protocol, _, address) in turns[:MAX_ADDRESSES]:
-            one = socket.socket(family, kind, protocol)
+            try:  # a kernel without this family does not even make the socket
+                one = socket.socket(family, kind, protocol)
+            except OSError as error:
+                failed = error
+                continue
             try:
                 one.settimeout(DIAL_S)
                 one.connect(address)
@@ -686,7 +692,9 @@ class HubLink:
             detail = f"{self._where()} closed the connection: {_reason(text, code, said)}"
             if code == _SESSION_TAKEN_OVER:
                 detail += "; is there another box with the same name?"
-            self._lose(LinkDown(key=_key_of(code), detail=detail, patient=code in _PATIENCE))
+            of_message = self._phase is _Phase.UP and code in _AT_A_MESSAGE
+            key = FindingKey.HUB_REFUSED_TOPIC if of_message else _key_of(code)
+            self._lose(LinkDown(key=key, detail=detail, patient=code in _PATIENCE))
         elif self._phase is _Phase.GREETING and self._settings.tls is not None:
             detail = f"{self._where()} closed the connection after TLS; does it accept this box's certificate?"
             self._lose(LinkDown(key=FindingKey.HUB_TLS, detail=detail))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import errno
 import fcntl
 import queue
 import socket
@@ -380,6 +381,19 @@ def test_a_server_that_says_goodbye_gives_its_reason() -> None:
         assert isinstance(event, LinkDown)
         assert event.key is FindingKey.HUB_REFUSED_CLIENT
         assert "same name" in event.detail
+
+
+@pytest.mark.parametrize("code", [0x80, 0x87])
+def test_a_server_that_hangs_up_at_what_it_does_not_allow_refuses_that_and_not_the_box(
+    code: int,
+) -> None:
+    goodbye = bytes((0xE0, 2, code, 0))
+    with scripted(Script(after_up=goodbye)) as broker, story(broker.port) as told:
+        told.link.connect(CONNECT)
+        assert isinstance(told.next(), LinkUp)
+        event = told.next()
+        assert isinstance(event, LinkDown)
+        assert event.key is FindingKey.HUB_REFUSED_TOPIC
 
 
 def test_the_hubs_words_come_after_link_up_and_only_those_that_are_ours() -> None:
@@ -888,6 +902,26 @@ def test_dead_addresses_of_one_family_leave_the_other_its_try(
         six = (socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("::1", free_port(), 0, 0))
         four = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", broker.port))
         monkeypatch.setattr(socket, "getaddrinfo", lambda *_a, **_k: [six] * 20 + [four])
+        told.link.connect(CONNECT)
+        assert isinstance(told.next(), LinkUp)
+
+
+def test_a_family_that_the_kernel_does_not_have_leaves_the_others_their_try(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class OldKernel(socket.socket):
+        def __init__(self, family: int = -1, *rest: int, **more: int | None) -> None:
+            if family == socket.AF_INET6:
+                raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
+            super().__init__(family, *rest, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(socket, "socket", OldKernel)
+    closed = free_port()
+    with scripted(Script()) as broker, story(broker.port, host="localhost") as told:
+        six = (socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("::1", closed, 0, 0))
+        dead = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", closed))
+        four = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", broker.port))
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_a, **_k: [dead, six, four])
         told.link.connect(CONNECT)
         assert isinstance(told.next(), LinkUp)
 

@@ -8,7 +8,8 @@ Promises:
 - Live pictures are never later than about `LATE_S`: where more are made than the line carries, those that wait longer become history.
 - What was refused, is too large, or ends connections is kept, in bounded number, and never blocks another lane.
 - What is too large is learnt, too, where the broker announces no limit: batches shrink by half, and nothing as large as what was not
-  taken is sent, but for the smallest such record now and then (`REFUSED_S`, doubling to a day), to hear whether that holds.
+  taken is sent, but for two such records now and then (`REFUSED_S`, doubling to a day), to hear whether that holds: the smallest, and
+  each in its turn. What is smaller than `LEARN_FROM_BYTES`, or than what was taken since, teaches nothing and is tried as well.
 - One fetch per lane is under way; memory holds what the fetches under way bring and about a window's worth, and no more.
 Time is an argument. Not its job: whether there is room (window.py), what an answer means, when history may go (uplink.py).
 """
@@ -19,11 +20,11 @@ import heapq
 import math
 from collections import deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from edge_agent.core import wire
 from edge_agent.core.messages import Fetch, Fetched, Lane, Message, Purged, Rank, Stored
-from edge_agent.core.suspects import Suspects
+from edge_agent.core.suspects import UNPROVEN_S, Suspects
 from edge_agent.core.window import Parcel
 
 if TYPE_CHECKING:
@@ -86,6 +87,13 @@ class _Lane:
     ready: deque[Parcel] = field(default_factory=deque)
 
 
+class Large(NamedTuple):
+    """A record that is too large."""
+
+    size: int
+    camera: str  # whose picture it is; "" = none
+
+
 @dataclass(slots=True, kw_only=True)
 class _Batch:
     """Records on their way into one message."""
@@ -112,7 +120,11 @@ class Lanes:
         self._batch_most: float = math.inf
         self._ask_at = math.inf  # when to try whether that still holds
         self._ask_gap_s = REFUSED_S
+        self._refused_at = -math.inf
+        self._tried: set[int] = set()  # to hear whether the limit still holds
+        self._taken = 0  # the largest of those that was, on this connection
         self.suspects = Suspects()
+        self._unproven: set[int] = set()  # convicts that are perhaps the line's fault
         self._lanes = {lane: _Lane() for lane in Lane}
         # A queue per lane ("" as camera), and per camera in the lanes of pictures.
         self._queues: dict[tuple[Lane, str], _Queue] = {}
@@ -123,7 +135,7 @@ class Lanes:
         self._alone: set[int] = set()  # refused once: each in a message of its own
         self._parked: dict[int, float] = {}  # seq -> when to try it again, alone
         self._closed_again: dict[str, set[int]] = {}  # wanted again, but their camera is closed
-        self.too_large: dict[int, int] = {}  # seq -> bytes
+        self.too_large: dict[int, Large] = {}  # those that were not tried for longest first
 
     # ---- what happens around ----
 
@@ -134,10 +146,16 @@ class Lanes:
             self._ask_gap_s = REFUSED_S
             self._unlearn()
             self._again.clear()  # they are fetched in their turn
+        self._taken = 0
         self._boundary = self._pictures_from = self._last_seq
         # What is larger than announced is fetched, and found so, again.
         self.too_large = self._learnt()
         self.restart()
+
+    def spare(self, backlog_at: float) -> None:
+        """What is perhaps the line's fault lets the others go first, when the backlog's turn has come at *backlog_at*."""
+        due = dict.fromkeys(self._unproven & self._parked.keys(), backlog_at + UNPROVEN_S)
+        self._parked.update(due)
 
     def restart(self) -> None:
         """Begin each queue from its start."""
@@ -171,6 +189,8 @@ class Lanes:
         self._parked.clear()
         self._alone.clear()
         self.too_large.clear()
+        self._tried.clear()
+        self._unproven.clear()
         self.suspects = Suspects()
         self.forget_connection()
 
@@ -217,6 +237,7 @@ class Lanes:
         """The journal has them no more."""
         self._alone -= gone
         self.suspects.forget(gone)
+        self._tried -= gone
         for seq in gone:
             self._parked.pop(seq, None)
             self.too_large.pop(seq, None)
@@ -409,8 +430,12 @@ class Lanes:
             return
         self._again -= asked
         gone = asked - got
+        was_tried = not gone.isdisjoint(self.too_large)
         self._ledger.forget(gone)  # purged or thinned since; a tombstone says so to the hub
         self._forget(gone)
+        if was_tried:  # and said nothing of the limit
+            self._ask_gap_s /= 2
+            self._ask(at)
         for stored in event.records:
             if stored.seq in self._busy or stored.epoch != self._epoch:
                 continue
@@ -438,7 +463,7 @@ class Lanes:
         for stored in pictures:
             leaf = wire.LIVE if stored.seq > self._pictures_from else wire.HISTORY
             message = wire.snapshot(self._identity, leaf, stored)
-            if not self._is_too_large(stored.seq, wire.size(message)):
+            if not self._is_too_large(stored.seq, wire.size(message), camera=stored.camera or ""):
                 self._add(lane, camera, message, (stored.seq,))
         if len(pictures) < len(records):
             others = [stored for stored in records if stored.jpeg is None]
@@ -491,58 +516,74 @@ class Lanes:
         most = self._batch_most if self._max_packet is None else self._max_packet
         return int(min(self._pace.parcel_bytes, self._batch_most - overhead, most - overhead))
 
-    def _is_too_large(self, seq: int, size: int) -> bool:
+    def _is_too_large(self, seq: int, size: int, *, camera: str = "") -> bool:
         if self._max_packet is None or size <= self._max_packet:
             return False
-        if seq in self._alone and self._may_fit(size):
-            return False  # to see whether the limit still holds
+        if seq in self._tried and self._may_fit(size):
+            return False
+        self.suspects.forget((seq,))
+        self._alone.discard(seq)
         if len(self.too_large) < MAX_PARKED:
-            self.too_large[seq] = size
+            self.too_large[seq] = Large(size, camera)
         return True
 
     # ---- a limit that the broker did not announce ----
 
     def refuse(self, parcel: Parcel, at: float) -> None:
         """It is too large for the other end, which had not said so: records go in smaller batches, and a single one waits."""
+        if self._ask_at == math.inf and at - self._refused_at >= REFUSED_MOST_S:
+            self._ask_gap_s = REFUSED_S  # another story than the last time
+        self._refused_at = at
         self._ask_at = min(self._ask_at, at + self._ask_gap_s)
         if len(parcel.seqs) > 1:
             self._batch_most = min(self._batch_most, parcel.size // 2)
-            self.suspects.acquit(parcel.size)
             self.put_back(parcel, -math.inf)
             return
-        if parcel.size >= LEARN_FROM_BYTES and self._may_fit(parcel.size):
-            self.refused_bytes = min(parcel.size, self.refused_bytes or parcel.size)
+        (seq,), size = parcel.seqs, parcel.size
+        if size >= LEARN_FROM_BYTES and size > self._taken and self._may_fit(size):
+            self.refused_bytes = min(size, self.refused_bytes or size)
             self._limit()
-        for seq, size in {parcel.seqs[0]: parcel.size, **self.suspects.acquit(parcel.size)}.items():
-            self._parked.pop(seq, None)
-            self._alone.discard(seq)
-            if len(self.too_large) < MAX_PARKED:
-                self.too_large[seq] = size
+        self._forget({seq})
+        if len(self.too_large) < MAX_PARKED:
+            self.too_large[seq] = Large(size, parcel.message.picture_of or "")
+        else:
+            self.park(parcel, at + REFUSED_S)
 
     def _may_fit(self, size: int) -> bool:
         """As far as was announced."""
         return self._announced is None or size <= self._announced
 
-    def _learnt(self) -> dict[int, int]:
+    def _learnt(self) -> dict[int, Large]:
         """What is too large by experience alone."""
-        return {seq: size for seq, size in self.too_large.items() if self._may_fit(size)}
+        return {seq: each for seq, each in self.too_large.items() if self._may_fit(each.size)}
 
     def _ask(self, at: float) -> None:
-        """Try the smallest of what was not taken; with none left the limit is forgotten, until it is met again."""
-        learnt = self._learnt()
+        """Try some of what was not taken; with none left that could tell, the limit is forgotten until it is met again."""
         self._ask_gap_s = min(2 * self._ask_gap_s, REFUSED_MOST_S)
-        if not learnt:
+        learnt = self._learnt()
+        small = [seq for seq, each in learnt.items() if each.size < LEARN_FROM_BYTES]
+        large = [
+            seq
+            for seq, each in learnt.items()
+            if each.size >= LEARN_FROM_BYTES and (not each.camera or each.camera in self._open)
+        ]
+        if not large:
             self._unlearn()
+            self._alone.update(small)
             return
         self._ask_at = at + self._ask_gap_s
-        smallest = min(learnt, key=learnt.__getitem__)
-        self._alone.add(smallest)
-        self._again.add(smallest)
+        self._batch_most = math.inf
+        # One that is refused for another reason than its size shall not speak for all others for ever.
+        smallest = min(large, key=lambda seq: learnt[seq].size)
+        self._tried = {smallest, large[0], *small[:BATCH_RECORDS]}
+        self._alone |= self._tried
+        self._again |= self._tried
 
     def _unlearn(self) -> None:
         self._again.update(self._learnt())
-        self.too_large = {s: size for s, size in self.too_large.items() if not self._may_fit(size)}
+        self.too_large = {s: e for s, e in self.too_large.items() if not self._may_fit(e.size)}
         self.refused_bytes, self._batch_most, self._ask_at = None, math.inf, math.inf
+        self._tried.clear()
         self._limit()
 
     def _limit(self) -> None:
@@ -569,24 +610,38 @@ class Lanes:
         self._busy.difference_update(parcel.seqs)
         return True
 
-    def blame(self, unanswered: Sequence[Parcel], at: float) -> None:
-        """The connection broke with these under way; what it always breaks at stays away for a while."""
-        verdict = self.suspects.lost([each for each in unanswered if each.epoch == self._epoch])
+    def blame(self, unanswered: Sequence[Parcel], at: float, *, beside: bool) -> None:
+        """The connection broke with these under way; what it always breaks at stays away for a while. *beside*: with others, too."""
+        ours = [each for each in unanswered if each.epoch == self._epoch]
+        verdict = self.suspects.lost(ours, beside=beside or len(ours) < len(unanswered))
         if verdict is None:
             return
         if verdict.too_large:
             self.refuse(verdict.parcel, at)
         else:
             self.park(verdict.parcel, at + verdict.wait_s, alone=True)
+            if not verdict.guilty:
+                self._unproven.update(verdict.parcel.seqs)
+
+    def answered(self, parcel: Parcel, at: float) -> None:
+        """The broker said something to it, so the way carries: what was kept away lest it did not is tried now."""
+        self.suspects.answered(parcel)
+        if self._unproven:
+            self._parked.update(dict.fromkeys(self._unproven & self._parked.keys(), at))
+            self._unproven.clear()
+            self.send_again((), at)
 
     def arrived(self, parcel: Parcel) -> None:
         """The broker took it: none of it is under suspicion any more."""
         self._alone.difference_update(parcel.seqs)
         for seq in self._parked.keys() & parcel.seqs:
             del self._parked[seq]
-        if self.too_large and parcel.seqs[0] in self.too_large:
+        if self.too_large.pop(parcel.seqs[0], None) is None:
+            return
+        self._tried.discard(parcel.seqs[0])
+        if parcel.size >= LEARN_FROM_BYTES:
+            self._taken = max(self._taken, parcel.size)
             self._unlearn()
-            self._again.discard(parcel.seqs[0])
 
     def put_back(self, parcel: Parcel, until: float, *, nobody: bool = False) -> None:
         """Not delivered: its queue goes back to it and pauses, so that nothing is tried in a tight loop."""

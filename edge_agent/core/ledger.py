@@ -28,6 +28,7 @@ SILENT_S: Final = 60.0
 PROBE_S: Final = 900.0  # the longest pause between two probes of a silent hub
 PROBE_RECORDS: Final = 200
 GAP_MOST_S: Final = 86_400.0
+SMALL_BYTES: Final = 4_000
 LACKS_FROM: Final = 3  # sent again so often, and still missing: no accident any more
 
 
@@ -44,6 +45,11 @@ class _Run(NamedTuple):
         """What of it lies in there."""
         share = (last - first + 1) / (self.last - self.first + 1)
         return _Run(first, last, self.at, self.size * share, self.times)
+
+    @property
+    def is_small(self) -> bool:
+        """Whether it is of records, not of pictures."""
+        return self.size < SMALL_BYTES * (self.last - self.first + 1)
 
     @property
     def due(self) -> float:
@@ -185,9 +191,10 @@ class Ledger:
         """Whether `overdue` may have something."""
         return at >= self._overdue_at
 
-    def overdue(self, at: float, most: int) -> tuple[int, ...]:
-        """The same of what was sent again before; about *most* of it, as nobody waits for that."""
-        named = self._name((run for run in self._runs if run.times and at >= run.due), most)
+    def overdue(self, at: float, most: int, *, small: bool = False) -> tuple[int, ...]:
+        """The same of what was sent again before; *most* of it, as nobody waits for that. *small*: but no pictures."""
+        due_now = (run for run in self._runs if run.times and at >= run.due)
+        named = self._name((run for run in due_now if not small or run.is_small), most)
         held = [run for run in self._runs if run.times]
         due = min((run.due for run in held), default=math.inf)
         highest = 0 if self._mark is None else self._mark.highest

@@ -33,7 +33,7 @@ from edge_agent.core.lanes import (
     RETRY_S,
     Lanes,
 )
-from edge_agent.core.ledger import Ledger, compact
+from edge_agent.core.ledger import SMALL_BYTES, Ledger, compact
 from edge_agent.core.messages import (
     Command,
     Committed,
@@ -69,9 +69,14 @@ LIVE_AWAITS_BYTES: Final = 64_000_000
 
 # ---- how long to wait ----
 ACK_WAIT_S: Final = 2.0  # the retained watermark comes right behind the subscription
+BESIDE_RECORDS: Final = (
+    20  # of what the hub lacked twice, each ten seconds beside a backlog that may never end
+)
 ACK_WAIT_FROM: Final = (
     200  # for fewer records than one batch the wait costs more than sending them twice
 )
+
+SUSPECT_WAITS_S: Final = 2.0  # for an empty window, before all but class 0 lets it have one
 
 # ---- suspended ----
 DAY_S: Final = 86_400.0
@@ -87,8 +92,23 @@ FIRST_FAILURE: Final = 0x80
 TOO_LARGE: Final = 0x95
 PAYLOAD_INVALID: Final = 0x99
 
+_BEFORE_PICTURES: Final = (Lane.AUDIT, Lane.LIVE, Lane.AUDIT_HISTORY)
 # Held by the hub's pace and the stagger; class 0 of the outage is not.
 _PACED: Final = (Lane.AGAIN, Lane.HISTORY, Lane.HISTORY_PICTURES)
+
+
+_SMALL_AGAIN: Final = (
+    *_BEFORE_PICTURES,
+    Lane.AGAIN,
+    *(lane for lane in Lane if lane not in (*_BEFORE_PICTURES, Lane.AGAIN)),
+)
+
+# Losses that a message may be to blame for; a name that was taken over, or a certificate, is no message's fault.
+_BLAMING: Final = (
+    FindingKey.HUB_UNREACHABLE,
+    FindingKey.HUB_REFUSED_TOPIC,
+    FindingKey.HUB_REFUSED_VERSION,
+)
 
 
 class Link(Enum):
@@ -188,6 +208,7 @@ class Uplink:
         self._replies: deque[Message] = deque()  # few: commands.py bounds them
 
         self._ignored = ""
+        self._suspect_from = math.inf  # since when one waits for an empty window
         self._down: Trouble | None = None
         self._refused: dict[str, str] = {}  # topic -> why
         self._nobody: set[str] = set()  # topics nobody subscribed to
@@ -317,8 +338,9 @@ class Uplink:
             return self._leave(at, Link.CLOSING, why, lost=True)
         lacking = (*self._ledger.missing(at), *self._ledger.probe(at))
         if self._ledger.is_overdue(at):
-            free = at >= self._backfill_at and self._lanes.at_rest(at)
-            lacking += self._ledger.overdue(at, BATCH_RECORDS if free else 0)
+            in_turn, free = at >= self._backfill_at, self._lanes.at_rest(at)
+            most = BATCH_RECORDS if free else BESIDE_RECORDS
+            lacking += self._ledger.overdue(at, most if in_turn else 0, small=not free)
         again = self._lanes.send_again(lacking, at)
         # The agent ticks behind each event, which has been seen to already.
         return self._pump(at) if again or at != self._pumped_at else []
@@ -365,7 +387,7 @@ class Uplink:
                 Trouble(key=FindingKey.HUB_NOBODY_LISTENS, detail=", ".join(sorted(self._nobody)))
             )
         if self._lanes.too_large:
-            seq, size = next(iter(self._lanes.too_large.items()))
+            seq, (size, _) = next(iter(self._lanes.too_large.items()))
             detail = f"{len(self._lanes.too_large)} kept; seq {seq}: {size} bytes, "
             known = self._max_packet is not None and size > self._max_packet
             detail += f"at most {self._max_packet}" if known else "not taken"
@@ -422,7 +444,7 @@ class Uplink:
             self._failed(event, at, self._cause)
         elif (event.key is not None or event.by_press) and self._link in (Link.UP, Link.CONNECTING):
             self._note_spell(at, self._link)
-            self._forget_connection(at, lost=self._link is Link.UP and not event.by_press)
+            self._forget_connection(at, lost=self._link is Link.UP and _may_be_a_message(event))
             if event.key is not None:
                 self._down = Trouble(key=event.key, detail=event.detail)
             self._failed(event, at, event.detail)
@@ -473,15 +495,17 @@ class Uplink:
         staggered = self._herd and self._depth > ACK_WAIT_FROM
         self._backfill_at = at + self._retry.together_s() if staggered else -math.inf
         self._herd = False
+        self._lanes.spare(max(at, self._backfill_at))
 
     def _forget_connection(self, at: float, *, lost: bool = False) -> None:
         """What was under way is not any more; everything unsettled will be fetched again. *lost*: somebody is to blame."""
         unanswered = self._window.parcels if lost else []
+        beside = len(self._window) > len(unanswered)
         self._replies.clear()
         self._window.forget()
         self._ledger.new_connection()
         self._lanes.forget_connection()
-        self._lanes.blame(unanswered, at)
+        self._lanes.blame(unanswered, at, beside=beside)
 
     def _note_spell(self, at: float, link: Link) -> None:
         if link is Link.UP:
@@ -559,12 +583,27 @@ class Uplink:
         commands = [*self._send_replies(at), *self._send_states(at)]
         if self._suspended:
             return commands
-        for lane in Lane:
+        held = self._is_held(at)
+        again = self._lanes.first(Lane.AGAIN)
+        # Pictures may come for as long as they like: an alarm that the hub has lost does not wait for that.
+        for lane in _SMALL_AGAIN if again is not None and again.size < SMALL_BYTES else Lane:
+            if held and lane is not Lane.AUDIT and not self._flies_alone(self._lanes.first(lane)):
+                continue
             commands += self._serve(lane, at)
             waits_for_its_turn = lane in _PACED and at < self._pace.free_at
             if self._lanes.first(lane) is not None and not waits_for_its_turn:
                 break  # what comes later may not take the room that this one waits for
         return commands
+
+    def _is_held(self, at: float) -> bool:
+        """Whether a suspect has waited for an empty window for so long that others must let it have one."""
+        waits = bool(self._lanes.suspects) and any(
+            self._flies_alone(self._lanes.first(lane))
+            for lane in Lane
+            if lane not in _PACED or at >= self._pace.free_at
+        )
+        self._suspect_from = min(self._suspect_from, at) if waits else math.inf
+        return at - self._suspect_from >= SUSPECT_WAITS_S
 
     def _serve(self, lane: Lane, at: float) -> list[Command]:
         commands: list[Command] = []
@@ -643,7 +682,7 @@ class Uplink:
             return []
         current = self._lanes.landed(parcel)
         if current:
-            self._lanes.suspects.answered(parcel)
+            self._lanes.answered(parcel, at)
         if code < FIRST_FAILURE and code != NOBODY:
             return self._on_success(parcel, topic, at, current=current)
         if current:
@@ -707,6 +746,11 @@ class Uplink:
         if self._lanes.suspects:
             self._lanes.suspects.settled(ranges)
         return [Settle(epoch=self._epoch, ranges=ranges)] if ranges else []
+
+
+def _may_be_a_message(event: LinkDown) -> bool:
+    """Whether something that was under way may be why; not where the cause is known to be another one."""
+    return event.key in _BLAMING and not (event.by_press or event.local or event.patient)
 
 
 def _listed(pairs: Iterable[tuple[str, str]]) -> str:

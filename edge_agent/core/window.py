@@ -3,7 +3,8 @@
 Promises:
 - Never more messages than the broker and `MAX_IN_FLIGHT` allow, and about 1 MB; but one of any size always fits into an empty window.
 - Bulk takes at most what the pace allows, and leaves `SLOTS_FOR_NEWS` places free.
-- What is suspected of ending connections (suspects.py) has the window for itself.
+- What is suspected of ending connections (suspects.py) leaves only into an empty window; beside it goes nothing but class 0 and
+  camera states, which are a few bytes and shall not wait for a verdict.
 - A broker that answers nothing for a minute, or one message not at all, is noticed (MQTT never resends on a living connection),
   but nobody is called stuck while a thin line may still be carrying the message.
 Not its job: what goes next (uplink.py), what an answer means (uplink.py).
@@ -63,7 +64,7 @@ class Window:
         self._flights: dict[int, Flight] = {}
         self._most = MAX_IN_FLIGHT
         self._answered_at = -math.inf
-        self._alone = False  # what is in flight is to be the only one
+        self._lone = 0  # the ticket of what is to be the only one in flight
         self.bytes = 0
 
     def __len__(self) -> int:
@@ -82,7 +83,9 @@ class Window:
 
     def has_room(self, lane: Lane | None, size: int) -> bool:
         """Whether a message of *size* bytes may leave now; *lane* None = a retained state."""
-        if len(self._flights) >= self._most or (self._alone and self._flights):
+        if len(self._flights) >= self._most:
+            return False
+        if self._lone in self._flights and lane not in (Lane.AUDIT, None):
             return False
         if lane in BULK:
             bulk = sum(self._bulk())
@@ -105,11 +108,12 @@ class Window:
     def take_off(
         self, parcel: Parcel | None, topic: str, size: int, at: float, *, alone: bool = False
     ) -> int:
-        """It is handed over now; the ticket by which its answer will be known. *alone*: nothing follows until that comes."""
-        self._alone = alone
+        """It is handed over now; the ticket by which its answer will be known. *alone*: no bulk follows until that comes."""
         if not self._flights:
             self._answered_at = at
         self._ticket += 1
+        if alone:
+            self._lone = self._ticket
         stamp = self._pace.sent(size, self.bytes, at)
         self._flights[self._ticket] = Flight(parcel=parcel, topic=topic, stamp=stamp)
         self.bytes += size
@@ -143,4 +147,6 @@ class Window:
             return math.inf
         oldest = next(iter(self._flights.values())).stamp
         on_the_line_s = oldest.size / SLOWEST_BYTES_PER_S
-        return min(self._answered_at + WEDGED_S, oldest.at + UNANSWERED_S) + on_the_line_s
+        # What flies alone is the oldest, has the line to itself, and holds up what is not class 0.
+        patience_s = WEDGED_S if self._lone in self._flights else UNANSWERED_S
+        return min(self._answered_at + WEDGED_S, oldest.at + patience_s) + on_the_line_s

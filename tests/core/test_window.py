@@ -99,11 +99,16 @@ def test_one_message_that_is_never_answered_is_noticed_among_others() -> None:
     assert "lost" in found.wedged(UNANSWERED_S)
 
 
-def test_what_flies_alone_has_the_window_for_itself_until_its_answer() -> None:
+def test_what_flies_alone_lets_only_class_0_and_states_pass_until_its_answer() -> None:
     found = window()
     ticket = found.take_off(parcel(Lane.LIVE), "live", 100, 0.0, alone=True)
-    assert not any(found.has_room(lane, 1) for lane in (*Lane, None))
+    assert [lane for lane in (*Lane, None) if found.has_room(lane, 1)] == [Lane.AUDIT, None]
     assert found.parcels == [parcel(Lane.LIVE)]
+    for lane in (Lane.AUDIT, None):  # which may pass, and change nothing for the others
+        beside = found.take_off(None if lane is None else parcel(lane), "t", 1, 0.5)
+        assert not found.has_room(Lane.LIVE, 1)
+        found.answered(beside, 40.0)
+    assert found.wedged_at() == pytest.approx(WEDGED_S, abs=1.0), "their answers are not its own"
     found.answered(ticket, 1.0)
     for lane in (Lane.AUDIT, None, Lane.LIVE):
         assert found.has_room(lane, 1)
