@@ -203,8 +203,11 @@ class Commands:
         return Answer(reply=self._reply(number, Result.REFUSED, why, correlation, at=at))
 
     def remembered(self, event: Remembered) -> list[Deed]:
-        """The journal's word: what may be done now, in order of acceptance. In memory alone is as good as it gets then."""
-        if event.memory is not Memory.COMMANDS or event.value != self._value:
+        """The journal's word: what may be done now, in order of acceptance. In memory alone is as good as it gets then.
+
+        While a full disk has the number, but no room for the record, the deed waits.
+        """
+        if event.memory is not Memory.COMMANDS or event.value != self._value or event.ahead:
             return []
         return [Deed(number=number, wish=self._waiting[number].wish) for number in self._waiting]
 

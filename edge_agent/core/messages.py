@@ -424,11 +424,17 @@ class Purged:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Remembered:
-    """The answer to `Remember`: the newest value of this memory is on the card (`durable`), or in memory alone."""
+    """The answer to `Remember`, of the newest value of this memory.
+
+    `durable`: it is on the card, and so is everything that was put into the journal before it (or a tombstone for it).
+    `ahead`: the value alone is: the card has no room for what came before it; `durable` is said when that is there too.
+    Neither: both are in memory alone.
+    """
 
     memory: Memory
     value: bytes
     durable: bool
+    ahead: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -231,7 +231,9 @@ def _aside(patient: Patient) -> list[Result]:
         names = sorted(
             path.name
             for path in Path(_folder(patient)).iterdir()
-            if path.name.startswith("journal.db.damaged-") and not path.is_dir()
+            if path.name.startswith("journal.db.damaged-")
+            and not path.name.endswith(("-done", "-wal", "-journal"))
+            and not path.is_dir()
         )
     except OSError:
         return []  # journal.sync says so

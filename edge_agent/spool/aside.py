@@ -4,13 +4,15 @@ A store is moved aside in several steps and read in many, and any of them may be
 how far that is: in a note beside the database until the new store is there, from then on as a fact in the new store, moved on
 in the very transaction that keeps what was brought over.
 Promises: what is still to be read is deleted for want of room by nobody; its pictures go with a purge, and none of them comes over
-after one, wherever the power goes; what a job says is what was written, or it is begun anew without pictures.
+after one, wherever the power goes; what a job says is what was written, or all that may still be unread is begun anew, without
+pictures.
 Not its job: reading a damaged store (rescue.py), deciding when one is damaged (journal.py).
 """
 
 from __future__ import annotations
 
 import json
+import os
 import re
 import zlib
 from collections.abc import Callable, Iterable, Sequence
@@ -27,6 +29,7 @@ SALVAGE: Final = "store.salvage"  # the fact
 NOTE: Final = "journal.replaced"  # the file
 LIE_MOST: Final = 3  # damage upon damage: so many lie aside at once, and each is a database
 TRIES: Final = 5  # openings in a row at which nothing came over: then it is what ends the agent
+_DONE: Final = "-done"  # an empty file: nobody reads that one any more
 _NAME: Final = re.compile(re.escape(ASIDE) + r"[0-9]{1,18}")
 _HEAD: Final = 72  # bytes of a database's header up to the end of what is looked at
 
@@ -46,6 +49,9 @@ class Job:
     seq: int = 0
     saved: int = 0
     lost: int = 0
+    nameless: bool = (
+        False  # some of these because their boot or camera has lost its name: they may be whole
+    )
     tries: int = 0  # openings since anything came over
 
 
@@ -87,22 +93,51 @@ def forget_note(folder: Path) -> None:
         whole.sync_folder(folder)
 
 
+def anew(folder: Path) -> tuple[Job, ...]:
+    """What to do where nothing tells any more what is still to be brought over: all that nobody is known to have done with, newest
+    first; without pictures, as a purge may have meant them."""
+    why = "how far it was brought over is not known any more"
+    names = [name for name in _stores(folder) if not os.path.lexists(folder / f"{name}{_DONE}")]
+    return tuple(Job(aside=name, why=why, trailed=True, pictures=False) for name in names)
+
+
+def _stores(folder: Path) -> list[str]:
+    """Those that lie aside, by name, newest first."""
+    names = (path.name for path in folder.glob(f"{ASIDE}*"))
+    return sorted(filter(_NAME.fullmatch, names), key=_number, reverse=True)
+
+
+def _number(name: str) -> int:
+    return int(name.removeprefix(ASIDE))
+
+
 class Aside:
     """What lies aside beside one store, of which `jobs` say what is still to be read. *folder* None: nothing does."""
 
     def __init__(self, folder: Path | None, told: bytes | None) -> None:
-        """*told*: the fact, as the store has it."""
+        """*told*: the fact, as the store has it. OSError."""
         self._folder = folder
         self.jobs: tuple[Job, ...] = ()
-        if told is not None:
-            jobs = read_jobs(told)
-            self.jobs = self._anew() if jobs is None else jobs
+        if folder is None:
+            return
+        jobs = None if told is None else read_jobs(told)
+        if jobs is not None:
+            self.jobs = jobs
+            self.note_done()
+        elif told is not None or not read_note(
+            folder
+        ):  # a store that is just being begun gets it from there
+            self.jobs = anew(folder)
 
-    def _anew(self) -> tuple[Job, ...]:
-        why = "how far it was brought over is not known any more"
-        names = sorted((path.name for path in self._paths()), reverse=True)
-        named = (name for name in names if _NAME.fullmatch(name))
-        return tuple(Job(aside=name, why=why, trailed=True, pictures=False) for name in named)
+    def note_done(self) -> None:
+        """Mark those of which no job speaks any more: should the store forget, they are not brought over a second time."""
+        if self._folder is None:
+            return
+        for name in _stores(self._folder):
+            done = self._folder / f"{name}{_DONE}"
+            if not belongs(done, self.jobs) and not os.path.lexists(done):
+                with suppress(OSError):  # at the next opening, then
+                    done.touch(mode=0o600)
 
     def _paths(self) -> list[Path]:
         return [] if self._folder is None else sorted(self._folder.glob(f"{ASIDE}*"))

@@ -26,6 +26,10 @@ class DamagedError(Exception):
     """The file is no journal of ours, or not a whole one."""
 
 
+class BrimfulError(OSError):
+    """No room beside what is kept back for opening and draining: said by the store, not by the disk."""
+
+
 # What SQLite says, and Python, of numbers and texts that no store of ours has.
 _NONSENSE: Final = frozenset(
     {

@@ -3,7 +3,8 @@
 Each row has a checksum of its own. Of each name there are two copies, the table's and the index's beside it, on pages apart: were a
 name lost or altered, no record of that boot or camera could be told to be whole.
 Promises: what is given is what was written, or it is `DamagedError`; `names_left` never raises and gives each name of which
-either copy is whole, and no other.
+either copy is whole, and no other, but those of a store of version 3 as they stand there: it had neither checksums nor copies, and
+the checksum of each record is of its names too.
 Not its job: what becomes of a store whose head is damaged (journal.py), pages (peek.py).
 """
 
@@ -30,6 +31,13 @@ NAME: Final = {table: f"INSERT INTO {table} VALUES (?, ?, ?)" for table in _NAME
 SPARE: Final = "INSERT OR REPLACE INTO spare VALUES (?, ?, ?)"
 _READ: Final = "SELECT id, last_seq, last_file, opened, trail, held, sum FROM store"
 _WRITE: Final = "UPDATE store SET last_seq = ?, last_file = ?, opened = ?, trail = ?, held = ?, sum = ?"  # fmt: skip
+_READ_3: Final = "SELECT epoch, last_seq, last_file, opened, trail, held FROM store"
+_COLUMNS: Final = "SELECT name FROM pragma_table_info(?)"
+_COLUMNS_3: Final = {
+    "store": ["id", "epoch", "last_seq", "last_file", "opened", "trail", "held"],
+    "boot": ["id", "name"],
+    "camera": ["id", "name"],
+}
 _BEGIN: Final = "INSERT INTO store VALUES (1, ?, ?, ?, ?, ?, ?)"
 
 
@@ -105,14 +113,43 @@ def read_names(c: sqlite3.Connection, table: str) -> dict[int, str]:
 
 def names_left(c: sqlite3.Connection, table: str) -> dict[int, str]:
     """The names of a damaged store, by whichever copy is whole."""
+    if table == "epoch" and _is_of_version_3(c, "store"):
+        rows = _rows_left(c, _READ_3)
+        return dict(enumerate((row[0] for row in rows[:1] if isinstance(row[0], str)), 1))
+    if _is_of_version_3(c, table):
+        rows = _rows_left(c, f"SELECT id, name FROM {table}")  # noqa: S608 - a name of ours
+        return {
+            row[0]: row[1] for row in rows if isinstance(row[0], int) and isinstance(row[1], str)
+        }
     found: dict[int, str] = {}
     for sql in _NAMES[table]:
-        rows: list[Sequence[object]] = []
-        with suppress(*TROUBLE):
-            for row in c.execute(sql):
-                rows.append(row)  # noqa: PERF402 - what came before an error counts
-        found |= whole_names(table, rows)
+        found |= whole_names(table, _rows_left(c, sql))
     return dict(sorted(found.items()))
+
+
+def head_left(c: sqlite3.Connection) -> Head:
+    """The row of a damaged store, or of one of version 3; `DamagedError` if there is none that can be believed, or `TROUBLE`."""
+    if not _is_of_version_3(c, "store"):
+        return read_head(c)
+    match _rows_left(c, _READ_3):
+        case [(str(), int(seq), int(file), int(opened), str(trail), str(held))] if (
+            0 <= seq <= MAX_SEQ and file >= 0
+        ):
+            return Head(seq, file, opened, trail, held)
+        case _:
+            raise DamagedError("its own row is not as it was written")
+
+
+def _is_of_version_3(c: sqlite3.Connection, table: str) -> bool:
+    return [name for (name,) in _rows_left(c, _COLUMNS, table)] == _COLUMNS_3.get(table, ())
+
+
+def _rows_left(c: sqlite3.Connection, sql: str, *values: str) -> list[tuple[object, ...]]:
+    rows: list[tuple[object, ...]] = []
+    with suppress(*TROUBLE):
+        for row in c.execute(sql, values):
+            rows.append(row)  # noqa: PERF402 - what came before an error counts
+    return rows
 
 
 def spare_row(file: int, room: int) -> tuple[int, int, int]:

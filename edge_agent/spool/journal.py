@@ -44,7 +44,15 @@ from edge_agent.spool.aside import (
 )
 from edge_agent.spool.ballast import Ballast
 from edge_agent.spool.chain import Past
-from edge_agent.spool.files import FILE, TROUBLE, Connector, DamagedError, connect, why
+from edge_agent.spool.files import (
+    FILE,
+    TROUBLE,
+    BrimfulError,
+    Connector,
+    DamagedError,
+    connect,
+    why,
+)
 from edge_agent.spool.owed import Notes, Owed
 from edge_agent.spool.parked import PARKED, Parked
 from edge_agent.spool.place import PLACE, place_of, said_beside, say_beside
@@ -157,10 +165,14 @@ class Spool:
         self._unkept: set[str] = set()  # facts that were told to be in memory alone
         self._said = JournalTrouble(key=None, detail="", parked="")
         self._damage = ""  # a store was damaged in this run
+        self._harm: str | None = None  # why the store that is being opened is to be replaced
+        self._met: str | None = None  # the same, of the next one to be opened
         self._unreached: list[Owed] = []  # done here, but not yet in all that is parked
         self._beyond = ""  # why
         self._repurge_at, self._repurge_s = math.inf, RETRY_S / 2
         self._rest: Salvage | None = None  # of a damaged store, not yet brought over
+        self._rest_at = -math.inf  # when to go on with it
+        self._tried: set[str] = set()  # damaged stores that this process has opened
         self._retry_at = math.inf
         self._look_at = math.inf
         self._read_at = self._tidied_at = -math.inf
@@ -311,11 +323,8 @@ class Spool:
 
     def _turn(self) -> bool:
         """Do one thing; False at the end."""
-        wake_at = min(self._clock.now() + IDLE_S, self._retry_at, self._look_at)
-        if self._rest is not None or self._fits_parked():
-            wake_at = -math.inf
         owing_at = self._owing_at if self._owed else math.inf
-        job = self._queue.take(owing_at=owing_at, wake_at=wake_at)
+        job = self._queue.take(owing_at=owing_at, wake_at=self._wake_at())
         match job:
             case End():
                 return False
@@ -332,6 +341,13 @@ class Spool:
             case Idle():
                 self._idle()
         return True
+
+    def _wake_at(self) -> float:
+        """When there is something to do that nobody asks for."""
+        if self._fits_parked():
+            return -math.inf
+        rest_at = math.inf if self._rest is None else self._rest_at
+        return min(self._clock.now() + IDLE_S, self._retry_at, self._look_at, rest_at)
 
     def _write(self, batch: Batch) -> None:
         """Commit *batch*; an empty one deletes some of what was settled."""
@@ -377,7 +393,9 @@ class Spool:
             self._hold(batch, late, refused)
         if self._open.epoch == epoch:
             self._owed = left
-        for event in self._remembered(batch.facts):
+        for event in self._remembered(batch.facts, in_turn=batch.in_turn and not refused):
+            self._post(event)
+        for event in self._remembered({} if refused else batch.ahead):
             self._post(event)
         self._say_full()
         self._report(force=batch.urgent)
@@ -387,16 +405,22 @@ class Spool:
         left = {id(row) for row in refused}
         shed = [told for told, row in zip(batch.shed.items(), late, strict=True) if id(row) in left]
         rows = refused[len(shed) :]
-        self._queue.put_back(rows, dict(shed), until=self._clock.now() + HOLD_S)
+        ahead = {**batch.ahead, **batch.facts}
+        self._queue.put_back(rows, dict(shed), until=self._clock.now() + HOLD_S, ahead=ahead)
 
-    def _remembered(self, facts: Mapping[str, bytes]) -> list[Remembered]:
+    def _remembered(self, facts: Mapping[str, bytes], *, in_turn: bool = True) -> list[Remembered]:
         """The answers for what was just written; a value that is not the newest any more gets none."""
         durable = self._open.durable
         self._unkept = self._unkept - facts.keys() if durable else self._unkept | facts.keys()
         with self._facts_lock:
             newest = {key: value for key, value in facts.items() if self._facts[key] == value}
         return [
-            Remembered(memory=Memory(key), value=value, durable=durable)
+            Remembered(
+                memory=Memory(key),
+                value=value,
+                durable=durable and in_turn,
+                ahead=durable and not in_turn,
+            )
             for key, value in newest.items()
             if key != FACT  # the journal's own
         ]
@@ -485,7 +509,7 @@ class Spool:
         if self._clock.now() >= self._retry_at:
             self._mend()
             return
-        if self._rest is not None:
+        if self._rest is not None and self._clock.now() >= self._rest_at:
             self._bring_more(self._rest)
             return
         if self._fits_parked():
@@ -545,10 +569,10 @@ class Spool:
                 self._owed = []
             try:
                 outcome = self._redo(work, broken, fresh)
-            except TROUBLE:
+            except (DamagedError, *TROUBLE):
                 fresh.close()
                 raise
-        except TROUBLE as again:
+        except (DamagedError, *TROUBLE) as again:
             self._store = self._open_memory(again, broken.past())
             return work(self._store)
         self._store = fresh
@@ -582,14 +606,13 @@ class Spool:
         return Row(kind=kind, rank=Rank.AUDIT, stamp=self._stamp(), data=dump(data))
 
     def _open_disk(self, damage: str | None) -> Store:
-        """The store on disk; a damaged one is replaced. Raises `TROUBLE` if the disk cannot be written."""
+        """The store on disk; a damaged one, which it is if *damage* says so, is replaced. Raises `TROUBLE` if the disk cannot be written."""
         folder = Path(self._settings.folder)
+        self._harm = damage
         try:
-            store = self._open_ours(folder, damage)
-        except TROUBLE as error:
-            if not self._ballast.give_way(error):
-                raise
-            store = self._open_ours(folder, damage)
+            store = self._open_or_make_room(folder)
+        except DamagedError as error:  # in what was just begun, too: the disk is to blame
+            raise OSError(why(error)) from error
         with self._facts_lock:
             facts = {**store.facts, **self._facts}
             if FACT in facts:
@@ -601,21 +624,29 @@ class Spool:
         self._ballast.keep(floor=self._settings.disk_floor_bytes, at=self._clock.now())
         return store
 
-    def _open_ours(self, folder: Path, damage: str | None) -> Store:
+    def _open_or_make_room(self, folder: Path) -> Store:
+        try:
+            return self._open_ours(folder)
+        except TROUBLE as error:
+            if not self._ballast.give_way(error):
+                raise
+        # A store that was begun in place of a damaged one is gone on with: `_harm` is not said of it.
+        return self._open_ours(folder)
+
+    def _open_ours(self, folder: Path) -> Store:
         """The store of this place: one of another place makes room for it, and stays parked until the box is there again."""
         if not self._place:
-            return self._open_any(folder, damage)
+            return self._open_any(folder)
         self._parked.go_on()
         while True:
             free = not read_note(folder) and not self._parked.bring_back(self._place)
             if free and self._parked.is_beginning():
                 # Said before there is a store: one that was only just begun is not taken for another place's.
                 say_beside(folder, self._place)
-            store = self._open_any(folder, damage)
+            store = self._open_any(folder)
             told = store.facts.get(PLACE) or said_beside(folder)
             if told in {b"", self._place}:
                 break
-            damage = None
             self._drop_rest()
             try:
                 self._hand_on(store)  # of two that left, the later one knows
@@ -629,16 +660,18 @@ class Spool:
             raise
         return store
 
-    def _open_any(self, folder: Path, damage: str | None) -> Store:
-        store = None if damage is not None else self._try_file(folder)
-        if store is None:
-            return self._replace(folder, damage or self._damage)
-        try:
-            self._go_on(store, -math.inf)
-        except BaseException:
-            store.close()
-            raise
-        return store
+    def _open_any(self, folder: Path) -> Store:
+        if self._harm is None and (store := self._try_file(folder)) is not None:
+            try:
+                self._go_on(store, -math.inf)
+            except BaseException as error:
+                store.close()
+                if not is_damage(error):
+                    raise
+                self._harm = why(error)
+            else:
+                return store
+        return self._replace(folder, self._harm or "")
 
     def _take_over(self, store: Store, folder: Path) -> None:
         """Make *store* the one of this place, with what the box itself has to remember; what is parked is to keep within its share."""
@@ -665,31 +698,26 @@ class Spool:
         self._say(self._said.key, self._said.detail)
 
     def _try_file(self, folder: Path) -> Store | None:
-        """The store in *folder*; None if what lies there is damaged or not ours, with the reason in `_damage`."""
+        """The store in *folder*; None if what lies there is damaged or not ours, with the reason in `_harm`."""
         jobs = read_note(folder)
         if jobs and not os.path.lexists(folder / jobs[0].aside):
             move_aside(folder, jobs)  # the power went before all of it was moved
         try:
-            prepare(folder)
-            store = self._open_file(folder)
+            store = self._open_or_begin(folder)
         except (DamagedError, *TROUBLE) as error:
             if not is_damage(error):
                 raise
             if not jobs:
-                self._damage = why(error)
+                self._harm = why(error)
                 return None
-            store = self._open_again(folder)
+            discard(folder)  # cut off when it was begun: nothing was accepted in it
+            store = self._open_or_begin(folder)
         self._begin(store, folder, jobs)
         return store
 
-    def _open_again(self, folder: Path) -> Store:
-        """A new store that was cut off when it was begun: nothing was accepted in it, so another takes its place."""
-        discard(folder)
-        try:
-            prepare(folder)
-            return self._open_file(folder)
-        except DamagedError as error:
-            raise OSError(why(error)) from error
+    def _open_or_begin(self, folder: Path) -> Store:
+        prepare(folder)
+        return self._open_file(folder)
 
     def _begin(self, store: Store, folder: Path, jobs: tuple[Job, ...]) -> None:
         """Let *store*, which is new, know what is to be brought over."""
@@ -730,10 +758,10 @@ class Spool:
         self._drop_rest()
         jobs = (Job(aside=next_aside(folder), why=damage), *unfinished(folder))
         write_note(folder, jobs)
+        self._harm = None
         self._damage = f"the store was damaged ({damage}) and moved to {folder / jobs[0].aside}; have the card replaced"
         move_aside(folder, jobs)
-        prepare(folder)
-        store = self._open_file(folder)
+        store = self._open_or_begin(folder)
         self._begin(store, folder, jobs)
         try:
             self._go_on(store, self._clock.now() + SALVAGE_S)
@@ -748,9 +776,11 @@ class Spool:
         if not store.jobs:
             return
         store.finish_purge()
-        # Noted before it is opened: what lies there may be what ends the agent.
-        first = replace(store.jobs[0], tries=store.jobs[0].tries + 1)
-        store.write((), facts={SALVAGE: dump_jobs([first, *store.jobs[1:]])})
+        if (first := store.jobs[0]).aside not in self._tried:
+            # Noted before it is opened: what lies there may be what ends the agent. What fails and does not end it is no such try.
+            self._tried.add(first.aside)
+            first = replace(first, tries=first.tries + 1)
+            store.write((), facts={SALVAGE: dump_jobs([first, *store.jobs[1:]])})
         old = Salvage(Path(self._settings.folder), store.jobs, self._connector)
         try:
             self._bring_first(store, old, until)
@@ -796,15 +826,18 @@ class Spool:
         return max(BATCH_BYTES, min(SALVAGE_BYTES, self._settings.quota_bytes // 64))
 
     def _told_of(self, old: Salvage, *, all_of_it: bool) -> dict[str, Json]:
-        complete = all_of_it and old.readable and old.job.pictures
-        return {**old.told(), "trail": old.job.entries, "complete": complete}
+        return {
+            **old.told(),
+            "trail": old.job.entries,
+            "complete": all_of_it and old.complete,
+        }
 
     def _bring_more(self, rest: Salvage) -> None:
         """A little more of what the damaged store held."""
         rows = rest.lot(CUT_RECORDS, self._lot_bytes)
 
         def work(store: Store) -> None:
-            if self._rest is not rest:
+            if self._rest is not rest or not store.durable:
                 return  # the store was opened anew, and knows itself how far it is; or there is none
             if rows:
                 store.write(rows, facts=rest.here, moved=True)
@@ -814,7 +847,11 @@ class Spool:
 
         self._do(work)
         if not rows and self._rest is rest:
-            self._take_next(self._open)
+            self._drop_rest()
+            self._do(self._take_next)
+        elif self._rest is not rest:
+            # A disk that fails at each lot is left in peace meanwhile.
+            self._rest_at = self._clock.now() + RETRY_S
         self._report(force=False)
 
     def _drop_rest(self) -> None:
@@ -845,19 +882,20 @@ class Spool:
     def _mend(self) -> None:
         """Back from memory to the disk, if it can be written again."""
         self._retry_at = self._clock.now() + RETRY_S
+        disk: Store | None = None
+        damage, self._met = self._met, None
         try:
-            disk = self._open_disk(None)
-        except TROUBLE as error:
-            self._say(FindingKey.JOURNAL_BROKEN, self._broken(error))
-            return
-        try:
+            disk = self._open_disk(damage)
             purged, facts = self._move_to(disk)
-        except TROUBLE as error:
-            disk.close()
-            self._ballast.give_way(error)  # for the next try
-            self._open.follow(
-                disk.past()
-            )  # what it has taken over already lies before what is to come
+        except (DamagedError, *TROUBLE) as error:
+            self._drop_rest()  # what is in memory takes over nothing from the disk
+            if disk is not None:
+                disk.close()
+                self._met = why(error) if is_damage(error) else None
+                if not isinstance(error, BrimfulError):
+                    self._ballast.give_way(error)  # for the next try
+                # What it has taken over already lies before what is to come.
+                self._open.follow(disk.past())
             self._say(FindingKey.JOURNAL_BROKEN, self._broken(error))
             return
         self._open.close()
@@ -883,7 +921,8 @@ class Spool:
             facts = dict(self._facts)
         disk.write((), facts=facts)
         self._open.pour_into(disk, records=BATCH_RECORDS, size=BATCH_BYTES)
-        return purged, {key: value for key, value in facts.items() if key in self._unkept}
+        told = self._unkept - self._queue.behind()  # the others are, when it is their turn
+        return purged, {key: value for key, value in facts.items() if key in told}
 
     def _say_full(self) -> None:
         store = self._open

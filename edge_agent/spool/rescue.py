@@ -1,6 +1,6 @@
 """The journal's files: making them, moving damaged ones aside, reading what can still be read of those.
 
-Promises: the folder is 0700 and the files 0600; at most one damaged store lies aside; a salvaged record is one whose checksum
+Promises: the folder is 0700 and the files 0600; at most `LIE_MOST` damaged stores lie aside; a salvaged record is one whose checksum
 holds, so that damage never makes up a record.
 Not its job: deciding when a store is damaged.
 """
@@ -23,6 +23,7 @@ from edge_agent.spool.aside import (
     SALVAGE,
     TRIES,
     Job,
+    anew,
     belongs,
     dump_jobs,
     read_jobs,
@@ -42,7 +43,7 @@ from edge_agent.spool.files import (
     size_of,
     sync,
 )
-from edge_agent.spool.head import names_left, read_head
+from edge_agent.spool.head import head_left, names_left
 from edge_agent.spool.peek import Peek, UnreadableError
 from edge_agent.spool.pictures import FOLDER, make_folder
 from edge_agent.spool.schema import APPLICATION, PICTURES, RANGE, Raw, key_of
@@ -140,14 +141,16 @@ def unfinished(folder: Path) -> tuple[Job, ...]:
     told: bytes | None = None
     with suppress(UnreadableError), Peek(folder / FILE, application=APPLICATION) as old:
         told = old.facts().get(SALVAGE)
-    jobs = (read_jobs(told) if told is not None else None) or read_note(folder)
+    jobs = None if told is None else read_jobs(told)
+    if jobs is None:  # that is not to say that there were none
+        jobs = read_note(folder) or anew(folder)
     # What it does not know of another one's boots and trail comes too late: and a boot whose place in their order is not known
     # is one that a purge may not reach.
     return tuple(job if job.trailed else replace(job, trailed=True, pictures=False) for job in jobs)
 
 
 def _move_pictures(pictures: Path, aside: Path) -> None:
-    if not pictures.exists():  # moved already, before the power went
+    if not os.path.lexists(pictures):  # moved already, before the power went
         return
     if not aside.is_dir():
         pictures.rename(aside)
@@ -168,6 +171,7 @@ class Salvage:
         self._job = jobs[0]
         self._group, self._seq = self._job.group, self._job.seq
         self._saved, self._lost = self._job.saved, self._job.lost
+        self._nameless = self._job.nameless
         self._others = tuple(jobs[1:])
         self.path = folder / self._job.aside
         self._pictures = Path(f"{self.path}{ASIDE_PICTURES}")
@@ -183,10 +187,13 @@ class Salvage:
             self._c.execute("PRAGMA locking_mode = EXCLUSIVE").fetchall()
         self._look()
         self._held: list[int] = []  # shelves on which there was anything
+        self._count: int | None = None  # of all records; None: it does not tell
         with suppress(DamagedError, *TROUBLE):
-            head = read_head(self._c)
+            head = head_left(self._c)
             self.last_seq = head.last_seq
-            self._held = list(read_held(head.held))
+            held = read_held(head.held)
+            self._held = list(held)
+            self._count = sum(count for count, _ in held.values())
         self.epoch = names_left(self._c, "epoch").get(1)
         self._names = Names(
             epoch=self.epoch or "",
@@ -225,7 +232,13 @@ class Salvage:
     def job(self) -> Job:
         """How far it is."""
         at = replace(self._job, group=self._group, seq=self._seq)
-        return replace(at, saved=self._saved, lost=self._lost)
+        return replace(at, saved=self._saved, lost=self._lost, nameless=self._nameless)
+
+    @property
+    def complete(self) -> bool:
+        """Whether all that was whole in it came over; to be asked when no more does. What it does not tell is not taken for none."""
+        readable = self.readable and self._job.pictures and self.epoch is not None
+        return readable and not self._nameless and self._saved + self._lost == self._count
 
     def told_of(self) -> None:
         """`journal.damaged` is written with the next `here`."""
@@ -281,7 +294,8 @@ class Salvage:
         To be asked for when the lot before is committed, with `here`: its pictures have other names then, and lose these.
         """
         for held in self._given:
-            held.path.unlink(missing_ok=True)
+            with suppress(OSError):  # it has another name, and goes with the folder
+                held.path.unlink()
         rows: list[Row] = []
         for row in self._rows or ():
             rows.append(row)
@@ -318,8 +332,12 @@ class Salvage:
                 self._seq = max(self._seq, raw[0])
                 if row is None:
                     self._lost += 1
+                    self._nameless |= not self._is_named(raw)
                 else:
                     yield row
+
+    def _is_named(self, raw: Raw) -> bool:
+        return raw[4] in self._names.boots and (raw[3] is None or raw[3] in self._names.cameras)
 
     def _shelves(self) -> list[int]:
         """All that may hold something."""
@@ -345,20 +363,37 @@ class Salvage:
     def _raws(self, shelf: int, after: int) -> Iterator[Raw]:
         """What lies on a shelf behind *after*, stepping over pages that cannot be read in ever larger strides.
 
-        To the very end: the last seq is what a damaged store may be wrong about.
+        To the very end: the last seq is what a damaged store may be wrong about. Each comes once, though a page that is named twice
+        is walked twice; what lies behind a wrong turn may come late.
         """
-        stride = 1
+        first, stride = after, 1
+        seen = _Seen()
         while after <= MAX_SEQ:
             try:
                 for raw in self._c.execute(
                     RANGE, (key_of(shelf, after), key_of(shelf, MAX_SEQ), -1)
                 ):
-                    yield raw
-                    after, stride = raw[0], 1
+                    if raw[1] == shelf and raw[0] > first and not seen.again(raw[0]):
+                        yield raw
+                        after, stride = raw[0], 1
             except TROUBLE:
                 after, stride = after + stride, stride * 2
             else:
                 return
+
+
+class _Seen:
+    """Of millions of numbers, mostly near each other, which have been there."""
+
+    def __init__(self) -> None:
+        self._lots: dict[int, int] = {}
+
+    def again(self, number: int) -> bool:
+        """Whether this one has been there before."""
+        lot, bit = number >> 10, 1 << (number & 1023)
+        had = self._lots.get(lot, 0)
+        self._lots[lot] = had | bit
+        return had & bit != 0
 
 
 def _seq(raw: Raw) -> int:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final, TypeAlias
 
 APPLICATION: Final = 0x4A524E4C  # "JRNL" in the file's header: whose file this is
-VERSION: Final = 3
+VERSION: Final = 4
 # Small pages: what each commit touches beside its records costs a quarter of what it costs with SQLite's usual 4,096
 # (docs/decisions/0004-pictures-in-files-used-again.md has the figures).
 PAGE: Final = 1_024

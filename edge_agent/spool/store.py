@@ -46,6 +46,7 @@ from edge_agent.spool.chain import (
 from edge_agent.spool.files import (
     FILE,
     TROUBLE,
+    BrimfulError,
     DamagedError,
     as_text,
     sense,
@@ -371,7 +372,10 @@ class Store:
                 self._keep_facts(facts)
             return left
 
-        return self._transact(body)
+        left = self._transact(body)
+        if facts and SALVAGE in facts:
+            self._lying.note_done()
+        return left
 
     def inherit(self, facts: Mapping[str, bytes], boots: Iterable[str]) -> None:
         """Take over what another store remembered, and the order of its *boots*, before any of their records comes."""
@@ -527,8 +531,12 @@ class Store:
             for _, entry, told in found
             if (read := read_entry(entry)) is not None and read.place.n not in here
         ]
-        if missing or not here:
-            self.adopt(missing, ring.past())
+        past = ring.past()
+        if missing:
+            self.adopt(missing, past)
+        elif not here:
+            # It has none: all that it knows of an end is of the store before it, and this may be the one that took its place.
+            self.adopt((), replace(past, end=self.past().end or past.end))
 
     def trail(self) -> list[tuple[int, bytes, str]]:
         """(place, text, hash) of every entry, oldest first: for a store of bounded size."""
@@ -562,8 +570,10 @@ class Store:
     ) -> list[Row]:
         """What to write: tombstones for what had to go, then as many of *rows* as fit; AUDIT always does, unless it is *refused*."""
         need = Need.of(rows, moved=salvaged)
-        self.brimful = False
-        if not rows or self._short(need) <= 0:
+        if not rows:
+            return []  # whether there is room, only a record shows
+        if self._short(need) <= 0:
+            self.brimful = False
             return list(rows)
         self._forget_aside()
         self._thin(need)
@@ -908,7 +918,7 @@ class Store:
     def pour_into(self, other: Store, *, records: int, size: int) -> None:
         """Move everything into *other*, where it gets a new seq, in batches of *records* or about *size* bytes.
 
-        An error leaves each record in at least one of the two; OSError if the disk under *other* has no room for all.
+        An error leaves each record in at least one of the two; `BrimfulError` if the disk under *other* has no room for all.
         """
         while self._held:
             upto, taken = 0, 0
@@ -932,7 +942,7 @@ class Store:
             if refused:
                 first = next(seq for seq, row in zip(seqs, rows, strict=True) if row is refused[0])
                 self.write((), settled=((0, first - 1),))
-                raise OSError(ENOSPC, os.strerror(ENOSPC))
+                raise BrimfulError(ENOSPC, os.strerror(ENOSPC))
             self.write((), settled=((0, upto),))
 
     # -- the rest --

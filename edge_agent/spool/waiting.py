@@ -46,6 +46,10 @@ class Batch:
     rows: tuple[Row, ...] = ()
     shed: Shed = field(default_factory=dict)  # dropped since the last batch
     facts: Mapping[str, bytes] = field(default_factory=dict)
+    in_turn: bool = True  # whether all that came before these is written, or goes along
+    ahead: Mapping[str, bytes] = field(
+        default_factory=dict
+    )  # written already, before records that are now in
     urgent: bool = False
 
 
@@ -91,7 +95,12 @@ class Queue:
         self._first_number = 0  # one less for what is put back before all others
         self._bytes = 0
         self._shed: Shed = {}
-        self._facts: dict[str, bytes] = {}
+        self._facts: dict[
+            str, tuple[int, bytes]
+        ] = {}  # each with the number of the next row by then
+        self._ahead: dict[
+            str, tuple[int, bytes]
+        ] = {}  # the disk had room for these, not for the records before them
         self._purges: deque[PurgeJob] = deque()
         self._fetches: deque[Fetch] = deque()
         self._settles: list[Settle] = []
@@ -99,6 +108,7 @@ class Queue:
         self._held_until = -math.inf  # the disk has no room for records
         self._settle_at = math.inf
         self._closing = False
+        self._gave_up = False  # closing, with no room for what waited
         self.turned_at = clock.now()
 
     def put(self, row: Row) -> None:
@@ -113,10 +123,18 @@ class Queue:
             self._bound()
             self._ready.notify()
 
-    def put_back(self, rows: Sequence[Row], shed: Shed, *, until: float) -> None:
+    def put_back(
+        self,
+        rows: Sequence[Row],
+        shed: Shed,
+        *,
+        until: float,
+        ahead: Mapping[str, bytes] | None = None,
+    ) -> None:
         """*rows*, taken last, and tombstones that were to come before them, are not written, nor any other before *until*. Writer thread.
 
-        On the way out all that waits is dropped: its tombstones are then the last batch.
+        *ahead*: the facts that were behind them, and are on the disk now; they come once more, as `Batch.ahead`, when *rows* do.
+        On the way out all that waits is dropped: its tombstones are then the last batch, and no fact is in its turn any more.
         """
         with self._ready:
             for row in reversed(rows):
@@ -125,8 +143,13 @@ class Queue:
                 self._bytes += row.size
             for key, gap in shed.items():
                 self._shed[key] = gap.joined(self._shed[key]) if key in self._shed else gap
+            for name, value in (ahead or {}).items():
+                if name not in self._facts:  # a newer value
+                    self._ahead[name] = (self._next_number, value)
             self._begin()
             if self._closing:
+                self._gave_up = True
+                self._ahead.clear()
                 for rank in Rank:
                     self._drop(rank, 0, 0)
             else:
@@ -134,9 +157,10 @@ class Queue:
                 self._bound()
 
     def fact(self, key: str, value: bytes) -> None:
-        """Add something to remember."""
+        """Add something to remember: on the disk no sooner than the records that were added before it, unless it has no room for them."""
         with self._ready:
-            self._facts[key] = value
+            self._facts[key] = (self._next_number, value)
+            self._ahead.pop(key, None)
             self._begin()
             self._ready.notify()
 
@@ -181,6 +205,11 @@ class Queue:
     def pulse(self) -> None:
         """The writer is within something long, and getting on. Writer thread."""
         self.turned_at = self._clock.now()
+
+    def behind(self) -> frozenset[str]:
+        """The facts that records still wait before, or may. Writer thread."""
+        with self._ready:
+            return frozenset((*self._facts, *self._ahead))
 
     def busy(self) -> bool:
         """Whether a batch is due right now."""
@@ -231,21 +260,28 @@ class Queue:
 
     def _cut(self, now: float) -> Batch:
         """The next batch. An alarm takes what came before it along: order is never changed."""
-        facts, self._facts = self._facts, {}
         if now < self._held_until:
-            return Batch(facts=facts, urgent=True)
+            self._ahead |= self._facts
+            return Batch(facts=_take(self._facts, math.inf), in_turn=False, urgent=True)
         rows: list[Row] = []
         size = 0
-        urgent = bool(self._lines[Rank.AUDIT] or facts)
+        urgent = bool(self._lines[Rank.AUDIT] or self._facts)
         while len(rows) < CUT_RECORDS and (line := self._oldest()) is not None:
             if rows and size + line[0][1].size > BATCH_BYTES:
                 break
             rows.append(line.popleft()[1])
             size += rows[-1].size
         self._bytes -= size
-        self._since = now if self._count() else None
+        # That a fact is on the disk says so of all that came before it.
+        line = self._oldest()
+        first = math.inf if line is None else line[0][0]
+        facts, ahead = _take(self._facts, first), _take(self._ahead, first)
+        self._since = now if self._count() or self._facts else None
         shed, self._shed = self._shed, {}
-        return Batch(rows=tuple(rows), shed=shed, facts=facts, urgent=urgent)
+        in_turn = not self._gave_up
+        return Batch(
+            rows=tuple(rows), shed=shed, facts=facts, in_turn=in_turn, ahead=ahead, urgent=urgent
+        )
 
     def _oldest(self) -> deque[tuple[int, Row]] | None:
         """The line whose first row is the oldest of all; None if nothing waits."""
@@ -269,6 +305,14 @@ class Queue:
             self._bytes -= row.size
             camera = row.camera if rank is Rank.PICTURE else None
             self._shed.setdefault((rank, camera), Gap()).add(mark_of(row))
+
+
+def _take(facts: dict[str, tuple[int, bytes]], first: float) -> dict[str, bytes]:
+    """Those of *facts* that came before the row of number *first*; they are taken out."""
+    taken = {key: value for key, (number, value) in facts.items() if number <= first}
+    for key in taken:
+        del facts[key]
+    return taken
 
 
 def without_picture(row: Row) -> Row:

@@ -122,6 +122,13 @@ def test_a_journal_in_memory_is_word_enough():
     assert deeds(card_answers(play, durable=False))
 
 
+def test_a_deed_waits_while_the_card_has_its_number_but_no_room_for_its_record():
+    play = box()
+    play.post(command(7, "burst", BURST))
+    assert deeds(card_answers(play, durable=False, ahead=True)) == []
+    assert deeds(card_answers(play))
+
+
 def test_the_word_of_another_memory_or_of_an_older_value_is_no_word():
     play = box()
     play.post(command(1, "burst", BURST))

@@ -7,6 +7,7 @@ import os
 import shutil
 import sqlite3
 import subprocess
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -14,8 +15,11 @@ from pathlib import Path
 import pytest
 
 from edge_agent.core.messages import Committed, FindingKey, JournalTrouble, Json, Rank, Record
+from edge_agent.simulate import Fault
 from edge_agent.spool import check
 from edge_agent.spool.ballast import BALLAST, MAKE_EACH_S, Ballast
+from edge_agent.spool.files import BrimfulError
+from edge_agent.spool.store import Store
 from tests.support import powercut
 from tests.support.desk import Desk, HandClock, declared, jpeg, released
 
@@ -166,6 +170,33 @@ def test_a_disk_that_somebody_else_fills_costs_no_alarm_and_no_start(tmp_path: P
                 desk.ask(limit=1)
                 assert len(desk.events) < before + 2_000
                 desk.clock.skip(6)
+
+
+def test_what_the_store_keeps_back_itself_does_not_make_the_ballast_give_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Nothing says that the disk is full when what was in memory is refused for want of room beside it."""
+    pour_into, refused = Store.pour_into, threading.Event()
+
+    def refuse(self: Store, other: Store, **bounds: int) -> None:
+        if not refused.is_set():
+            refused.set()
+            raise BrimfulError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        pour_into(self, other, **bounds)
+
+    with Desk(tmp_path / "journal", quota_bytes=QUOTA) as desk:
+        ballast = (tmp_path / "journal" / BALLAST).stat()
+        monkeypatch.setattr(Store, "pour_into", refuse)
+        desk.disk.broken = True
+        desk.disk.fail(Fault.LOST)
+        desk.alarm()
+        assert not desk.last(Committed).durable
+        desk.disk.broken = False
+        while not desk.last(Committed).durable:
+            desk.clock.skip(31)
+            desk.ask(limit=1)
+        assert refused.is_set()
+        assert (tmp_path / "journal" / BALLAST).stat().st_ino == ballast.st_ino
 
 
 def test_its_blocks_are_really_there_and_it_is_made_once(tmp_path: Path):

@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from edge_agent.core.messages import (
     Committed,
     FindingKey,
     JournalTrouble,
+    Json,
     Purge,
     Purged,
     Rank,
@@ -19,6 +21,7 @@ from edge_agent.spool import check
 from edge_agent.spool.aside import Job
 from edge_agent.spool.files import FILE
 from edge_agent.spool.rescue import move_aside, next_aside, prepare
+from edge_agent.spool.schema import PAGE
 from tests.support.desk import Desk, HandClock, jpeg, numbers, raw_of, released
 
 
@@ -138,3 +141,139 @@ def test_a_disk_that_fails_while_pictures_come_over_ends_nothing(folder: Path, d
         assert {path.read_bytes()[:20_000] for path in aside.iterdir()} == {
             jpeg(n) for n in range(0, 2_000, 100)
         }, "for a technician"
+
+
+def hurt(folder: Path, page_of: str, change: Callable[[bytearray], None]) -> None:
+    """*change* what lies on the first page of that name."""
+    with sqlite3.connect(folder / FILE) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        connection.execute("PRAGMA user_version = 99")
+        sql = "SELECT rootpage FROM sqlite_master WHERE name = ?"
+        ((page,),) = connection.execute(sql, (page_of,)).fetchall()
+    connection.close()
+    with (folder / FILE).open("r+b") as file:
+        file.seek((page - 1) * PAGE)
+        raw = bytearray(file.read(PAGE))
+        change(raw)
+        file.seek((page - 1) * PAGE)
+        file.write(raw)
+
+
+def blank(page: bytearray) -> None:
+    page[:] = bytes(PAGE)
+
+
+def saved(folder: Path) -> tuple[list[str], dict[str, Json]]:
+    """Of a store of few records: the notes that came over, and what is told of that."""
+    with Desk(folder) as desk:
+        audit = desk.read(audit=True)
+        told = [json.loads(s.data) for s in audit if s.kind == "journal.damaged"]
+        notes = [s for s in desk.read() if s.kind == "test.note"]
+        return [str(n) for n in numbers(notes)], told[-1]
+
+
+@pytest.mark.parametrize(("source", "target"), [(2, 5), (5, 2)])
+def test_a_page_that_is_named_twice_brings_nothing_twice_and_costs_no_other(
+    folder: Path, source: int, target: int
+):
+    with Desk(folder) as desk:
+        desk.keep(*(desk.note(n) for n in range(100)))
+        desk.alarm()
+
+    def cross(page: bytearray) -> None:
+        assert page[0] == 5, "a root with pages below it"
+        count = int.from_bytes(page[3:5], "big")
+        cells = [int.from_bytes(page[12 + 2 * n : 14 + 2 * n], "big") for n in range(count)]
+        at, to = cells[source], cells[target]
+        page[to : to + 4] = page[at : at + 4]
+
+    hurt(folder, "record", cross)
+    notes, told = saved(folder)
+    assert len(notes) == len(set(notes))
+    missing = [n for n in range(100) if str(n) not in notes]
+    assert 0 < len(missing) < 20, "one page"
+    assert missing == list(range(missing[0], missing[-1] + 1))
+    assert not told["complete"]
+
+
+@pytest.mark.parametrize("where", ["store", "epoch"])
+def test_what_does_not_tell_how_much_it_held_is_not_called_complete(folder: Path, where: str):
+    with Desk(folder) as desk:
+        desk.keep(*(desk.note(n) for n in range(100)))
+        desk.alarm()
+    hurt(folder, where, blank)
+    if where == "epoch":
+        hurt(folder, "epoch_again", blank)
+    notes, told = saved(folder)
+    assert sorted(map(int, notes)) == list(range(100))
+    assert (told["salvaged"], told["lost"], told["complete"]) == (101, 0, False)
+
+
+def test_records_that_have_lost_the_name_of_their_boot_are_lost_and_not_complete(folder: Path):
+    with Desk(folder) as desk:
+        desk.keep(*(desk.note(n) for n in range(100)))
+        desk.alarm()
+    hurt(folder, "boot", blank)
+    hurt(folder, "boot_again", blank)
+    notes, told = saved(folder)
+    assert notes == []
+    assert (told["salvaged"], told["lost"], told["complete"]) == (0, 101, False)
+
+
+def test_a_page_that_cannot_be_read_is_not_called_complete(folder: Path):
+    with Desk(folder) as desk:
+        desk.keep(*(desk.note(n) for n in range(100)))
+        desk.alarm()
+
+    def cut(page: bytearray) -> None:
+        at = int.from_bytes(page[12:14], "big")
+        page[at : at + 4] = bytes(4)
+
+    hurt(folder, "record", cut)
+    notes, told = saved(folder)
+    assert 50 < len(notes) < 100
+    assert (told["lost"], told["complete"]) == (0, False)
+
+
+def to_version_3(file: Path) -> None:
+    """As it was before rows had checksums."""
+    with sqlite3.connect(file) as connection:
+        connection.executescript(
+            """
+            ALTER TABLE store RENAME TO store_4;
+            CREATE TABLE store (
+                id INTEGER PRIMARY KEY CHECK (id = 1), epoch TEXT NOT NULL, last_seq INTEGER NOT NULL,
+                last_file INTEGER NOT NULL, opened INTEGER NOT NULL, trail TEXT NOT NULL, held TEXT NOT NULL
+            ) STRICT;
+            INSERT INTO store SELECT 1, name, last_seq, last_file, opened, trail, held FROM store_4, epoch;
+            DROP TABLE store_4;
+            DROP TABLE epoch;
+            DROP INDEX boot_again;
+            DROP INDEX camera_again;
+            ALTER TABLE boot DROP COLUMN sum;
+            ALTER TABLE camera DROP COLUMN sum;
+            ALTER TABLE spare DROP COLUMN sum;
+            PRAGMA user_version = 3;
+            """
+        )
+    connection.close()
+
+
+def test_a_store_of_the_version_before_is_told_to_be_one_and_all_of_it_comes_over(folder: Path):
+    with Desk(folder) as desk:
+        for n in range(50):
+            desk.keep(desk.note(n, rank=Rank.AUDIT if n % 2 else Rank.STATE))
+        for n in range(5):
+            desk.spool.keep_picture(released("gate", 900.0 + n, jpeg(n)))
+        desk.alarm()
+        epoch = desk.epoch
+    to_version_3(folder / FILE)
+    with Desk(folder) as desk:
+        assert "a journal of version 3" in desk.last(JournalTrouble).detail
+        told = next(s for s in desk.read(audit=True) if s.kind == "journal.damaged")
+        notes = [s for s in desk.everything() if s.kind == "test.note"]
+        assert sorted(map(int, map(str, numbers(notes)))) == list(range(50))
+        assert [s.jpeg for s in desk.read(camera="gate")] == [jpeg(n) for n in range(5)]
+        found = json.loads(told.data)
+        assert (found["epoch"], found["salvaged"], found["complete"]) == (epoch, 56, True)
+    assert check(str(folder)) == ()

@@ -162,6 +162,70 @@ def test_what_is_put_back_comes_first_again_once_it_is_time(queue: Queue, clock:
     assert [each.stamp.at for each in batch(queue).rows] == [2, 3, 4, 5]
 
 
+@pytest.mark.parametrize("size", [20, 20_000], ids=["many", "long"])
+def test_what_is_to_be_remembered_is_written_with_the_last_record_before_it_and_not_sooner(
+    queue: Queue, clock: Hand, size: int
+):
+    for n in range(700):
+        queue.put(row(n, Rank.AUDIT, size=size))
+    queue.fact("key", b"value")
+    found: list[Batch] = []
+    while not found or not found[-1].facts:
+        queue.put(row(1_000, Rank.AUDIT, size=size))  # what comes later keeps it from nothing
+        found.append(batch(queue))
+        assert found[-1].urgent
+    before = [each.stamp.at for each in rows_of(found)]
+    assert before[:700] == list(range(700))
+    assert len(rows_of(found[:-1])) < 700 <= len(before)
+    assert dict(found[-1].facts) == {"key": b"value"}
+    assert all(not each.facts for each in batches(queue, clock))
+
+
+def test_what_the_disk_took_ahead_of_records_is_told_again_with_them(queue: Queue, clock: Hand):
+    for n in range(5):
+        queue.put(row(n, Rank.AUDIT))
+    queue.fact("early", b"value")
+    queue.fact("changed", b"old")
+    taken = batch(queue)
+    assert taken.in_turn
+    queue.put_back(taken.rows[2:], {}, until=clock.at + 10, ahead=taken.facts)
+    queue.fact("late", b"value")
+    queue.fact("changed", b"new")
+    held = batch(queue)
+    assert (held.in_turn, held.rows) == (False, ())
+    assert dict(held.facts) == {"late": b"value", "changed": b"new"}
+    assert isinstance(queue.take(owing_at=math.inf, wake_at=-math.inf), Idle), "no spinning"
+    clock.at += 10
+    again = batch(queue)
+    assert [each.stamp.at for each in again.rows] == [2, 3, 4]
+    assert (again.in_turn, dict(again.facts)) == (True, {}), "nothing is written twice"
+    assert dict(again.ahead) == {"early": b"value", "late": b"value", "changed": b"new"}
+    queue.put_back(again.rows, {}, until=clock.at, ahead=again.ahead)
+    assert dict(batch(queue).ahead) == dict(again.ahead), "and so each time it is refused"
+    assert batches(queue, clock) == []
+
+
+def test_behind_what_is_dropped_on_the_way_out_nothing_is_in_its_turn(queue: Queue):
+    queue.put(row(1, Rank.AUDIT))
+    queue.fact("early", b"value")
+    taken = batch(queue)
+    queue.close()
+    queue.fact("late", b"value")
+    queue.put_back(taken.rows, {}, until=math.inf, ahead=taken.facts)
+    last = batch(queue)
+    assert (last.in_turn, dict(last.ahead)) == (False, {})
+    assert dict(last.facts) == {"late": b"value"}
+    assert [(key, gap.count) for key, gap in last.shed.items()] == [((Rank.AUDIT, None), 1)]
+    assert isinstance(queue.take(owing_at=math.inf, wake_at=-math.inf), End)
+
+
+def test_what_is_to_be_remembered_alone_is_written_at_once_and_once(queue: Queue):
+    queue.fact("key", b"old")
+    queue.fact("key", b"value")
+    assert dict(batch(queue).facts) == {"key": b"value"}
+    assert isinstance(queue.take(owing_at=math.inf, wake_at=-math.inf), Idle)
+
+
 def test_tombstones_that_were_put_back_are_told_with_later_ones(queue: Queue, clock: Hand):
     early = Gap.of([Mark(None, "boot-1", 60.0 * n, 60.0 * n) for n in range(3)])
     for n in range(QUEUE_RECORDS + 4):

@@ -53,12 +53,12 @@ def command(
     )
 
 
-def card_answers(play: Play, *, durable: bool = True) -> list[Command]:
+def card_answers(play: Play, *, durable: bool = True, ahead: bool = False) -> list[Command]:
     """The journal has what it was last asked to remember of commands; [] if it was never asked."""
     kept = kept_of(play)
     if kept is None:
         return []
-    return play.post(Remembered(memory=Memory.COMMANDS, value=kept, durable=durable))
+    return play.post(Remembered(memory=Memory.COMMANDS, value=kept, durable=durable, ahead=ahead))
 
 
 def kept_of(play: Play) -> bytes | None:
