@@ -67,7 +67,7 @@ from edge_agent.ladder import Ladder
 from edge_agent.network import Network
 from edge_agent.orders import Orders
 from edge_agent.pairs import Pairs
-from edge_agent.press_note import PressNote
+from edge_agent.press_note import NOTE, PressNote
 from edge_agent.renewal import Renewal
 from edge_agent.sensors import Sensors, real_factory
 from edge_agent.shutter import Shutter
@@ -153,6 +153,26 @@ class App:
         settings, clock, post = self._settings, self._clock, self._inbox.post
         runtime_folder = Path(settings.status_socket).parent
         self._note = PressNote(runtime_folder, boot=clock.boot)
+        if self._note.trouble:
+            log.warning(
+                "note of the switch unreadable path=%s why=%s, so it counts as a press",
+                runtime_folder / NOTE,
+                self._note.trouble,
+            )
+        # Before the card, which may take its time: from here on a press is seen; and until all else has ended.
+        self._sensors = stack.enter_context(
+            Sensors(
+                settings.privacy,
+                settings.runs,
+                settings.electrics,
+                factory=self._pins.factory,
+                why_no_factory=self._pins.why_none,
+                shutter=self._shutter,
+                post=post,
+                clock=clock,
+                note=self._note,
+            )
+        )
         self._spool = stack.enter_context(
             Spool(
                 settings.journal,
@@ -227,19 +247,6 @@ class App:
         )
         stack.enter_context(
             BaselineWatch(settings.runs, settings.electrics, settings.baselines_folder, post=post)
-        )
-        self._sensors = stack.enter_context(
-            Sensors(
-                settings.privacy,
-                settings.runs,
-                settings.electrics,
-                factory=self._pins.factory,
-                why_no_factory=self._pins.why_none,
-                shutter=self._shutter,
-                post=post,
-                clock=clock,
-                note=self._note,
-            )
         )
         stack.enter_context(Network(settings.runs, post=post, clock=clock))
         if any(run.nvr_events for run in settings.runs):
@@ -320,6 +327,7 @@ class App:
                 self._inbox.forget_pictures()
             case StartCameras():
                 self._cameras.start(press=command.press)
+                self._note.live_again(command.press)
             case SetPeriod():
                 self._cameras.set_period(command.camera, command.period_s)
             case LimitPictures():

@@ -6,9 +6,10 @@ import contextlib
 import json
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Self
 
 import pytest
 from paho.mqtt.client import Client, MQTTMessage, MQTTv5
@@ -20,8 +21,9 @@ from edge_agent.clock import SystemClock
 from edge_agent.commission import commission_from_files
 from edge_agent.config import load
 from edge_agent.core.settings import MeasuredLoop, Privacy, Run, SwitchKind
+from edge_agent.press_note import NOTE
 from edge_agent.simulate import Street
-from edge_agent.spool import Holdings
+from edge_agent.spool import Holdings, Spool
 from edge_agent.vision import References
 from tests.support.broker import free_port, mosquitto, needs_mosquitto
 from tests.support.film import Film, film, stills, street
@@ -158,6 +160,68 @@ def test_a_press_destroys_what_waits_and_a_released_switch_starts_from_nothing(
         await_that("held first", lambda: box.gates() == {"mawar": "held"}, within_s=20)
         assert kept() in (0, None), "a picture before its camera was proven again"
     assert not list(tmp_path.rglob("*owed*")), "a note of a purge that is done"
+
+
+class _SlowCard(Spool):
+    """Opens while somebody at the switch does something, and takes its time to close."""
+
+    at_open: Callable[[], None] = staticmethod(lambda: None)
+    at_close: Callable[[], None] = staticmethod(lambda: None)
+
+    def __enter__(self) -> Self:
+        self.at_open()
+        return super().__enter__()
+
+    def __exit__(self, *_: object) -> None:
+        super().__exit__(*_)
+        self.at_close()
+
+
+@pytest.mark.parametrize("when", ["at_open", "at_close"])
+def test_a_press_is_seen_while_the_card_keeps_the_start_or_the_end_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    box = clip_box(tmp_path)
+    settings = load(str(box.config))
+    settings = replace(settings, privacy=Privacy(switch=SwitchKind.LATCHING))
+    wiring = Street(settings.privacy)
+    note = Path(settings.status_socket).parent / NOTE
+    seen: list[bool] = []
+
+    def touch() -> None:
+        await_that("a look at the switch", lambda: _noted(note, "live_at") > 0.0, within_s=5)
+        wiring.press()
+        wiring.release()
+        await_that("the note of it", lambda: _noted(note, "pressed") is True, within_s=5)
+        seen.append(True)
+
+    monkeypatch.setattr(_SlowCard, when, staticmethod(touch))
+    monkeypatch.setattr("edge_agent.app.Spool", _SlowCard)
+    with running(App(settings, pins=Pins(factory=wiring.factory))):
+        await_that("a status", box.status, within_s=20)
+    assert seen == [True]
+
+
+def _noted(note: Path, what: str) -> float:
+    try:
+        found: float = json.loads(note.read_bytes()[9:])[what]
+    except (OSError, ValueError):
+        return 0.0
+    return found
+
+
+def test_a_note_of_the_switch_that_cannot_be_read_is_said_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    box = clip_box(tmp_path)
+    settings = load(str(box.config))
+    note = Path(settings.status_socket).parent / NOTE
+    note.write_bytes(b"spoilt")
+    with caplog.at_level("WARNING"), running(App(settings, pins=NO_PINS)):
+        await_that("a status", box.status, within_s=20)
+    (said,) = [text for text in caplog.messages if "note of the switch" in text]
+    assert str(note) in said
+    assert "it is damaged" in said
 
 
 # ---- starting ----

@@ -154,7 +154,7 @@ def test_no_end_of_the_process_alone_leaves_a_picture_that_was_to_go(
     (disk / "journal").mkdir(parents=True)
 
     def left() -> tuple[float, bool]:
-        _, found = _found(runtime / NOTE)
+        _, found, _ = _found(runtime / NOTE)
         return (0.0, False) if found is None else (found.live_at, found.pressed)
 
     with Box(disk / "journal", "boot-1", runtime=runtime) as box:

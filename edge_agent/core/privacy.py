@@ -70,6 +70,7 @@ class Latching:
         self._plain = False  # and plainly pressed since
         self._breaks: deque[float] = deque(maxlen=BREAKS)  # no hand's
         self._loose = False
+        self._unpowered_at: float | None = None  # when K1 last said that the cameras have no power
         self.touched = False  # the last reading is of a person's hand: pressed, or a press that only the sensors saw
         self.tests = 0  # presses seen so far that ended a live position
 
@@ -86,6 +87,9 @@ class Latching:
 
     def read(self, event: SwitchRead, *, at: float) -> None:
         """Take a reading."""
+        self._settle(at=at)
+        if event.powered is False:
+            self._unpowered_at = at
         anew = self._last is None or event.press != self._last.press
         self._last = event
         known = event.nc_closed is not None and event.no_closed is not None
@@ -111,15 +115,18 @@ class Latching:
             self._odd_since = at
         self._odd = "both closed" if event.nc_closed else "both open"
 
-    def lost(self, *, at: float) -> None:  # noqa: ARG002 - a button has to know when
+    def lost(self, *, at: float) -> None:
         """Nobody reads it."""
+        self._settle(at=at)
         self._live_since = self._broken_at = None
 
     def ready(self, *, at: float) -> bool:
         """Whether the contacts say live now."""
-        ready = self._rested(self._rest_s, at=at)
-        self._loose = self._loose and not ready
-        return ready
+        return self._rested(self._rest_s, at=at)
+
+    def _settle(self, *, at: float) -> None:
+        """A loose wire that has lain still for long enough counts as mended."""
+        self._loose = self._loose and not self._rested(REST_S, at=at)
 
     @property
     def _rest_s(self) -> float:
@@ -131,7 +138,9 @@ class Latching:
     def _count_break(self, event: SwitchRead, *, at: float) -> None:
         """The live position begins anew; what ended the one before, which need not have been seen?"""
         if self._live_since is not None:
-            ours = self._rested(LIVE_AFTER_S, at=at)
+            # Unless it was K1 that dropped, which is counted as a press too: another fault, with a finding of its own.
+            relay = self._unpowered_at is not None and at < self._unpowered_at + RELAY_AFTER_S
+            ours = self._rested(LIVE_AFTER_S, at=at) and not relay
         elif self._broken_at is not None:
             ours = not self._plain or _read_at(event, at) < self._broken_at + HAND_S
         else:
@@ -150,7 +159,7 @@ class Latching:
         # Compared with the very sum that `deadlines` gives, or rounding would ask again and again at that instant.
         if self._odd_since is not None and at >= self._odd_since + ODD_AFTER_S:
             return FindingKey.PRIVACY_WIRING, self._odd
-        if self._loose:
+        if self._loose and not self._rested(REST_S, at=at):
             return FindingKey.PRIVACY_WIRING, LOOSE
         return None
 

@@ -5,6 +5,7 @@ Promises:
 - what was sent of the purge window, or may have been by an earlier life, is asked back from the hub: of this boot from a moment
   on, of the boot before by the end of what the hub has of it;
 - a press that an earlier life in this boot left undone is one found at the start: private, purged from before it, without leave;
+- of a spell that was over, but not on the card, what lies in it alone is asked back again;
 - `PressKept` is said of a press when its purge, its records and a button's state are on the card, and not before;
 - a momentary button is live only when the card has confirmed that in this life; its beep for private comes after the card too;
 - power for the cameras, where the relay is ours, is given only while the switch says so, and with the count of presses.
@@ -85,8 +86,9 @@ class Desk:
         self._recorded = False  # whether this private spell has its record
         # Whether a hand is known to have made this spell, or kept it up.
         self._by_hand = privacy.switch is SwitchKind.MOMENTARY and (
-            self._kept.live is False or self._earlier.pressed
+            self._kept.live is False or (self._earlier.pressed and not self._earlier.unread)
         )
+        self._over = self._earlier.over
         self._live_at = at  # when it was read that last said live
         self._beep_due = False
         self._power: PowerCameras | None = None
@@ -126,7 +128,7 @@ class Desk:
     def turn(self, wall_s: float | None, *, at: float) -> list[Command]:
         """What follows from the state at *at*; *wall_s* is Unix time if anything vouches for it."""
         view = self._switch.view(at=at)
-        out: list[Command] = []
+        out = self._ask_again()
         if view.private and not self._private:
             out += self._go_private(view, at=at)
         elif self._private and not self._recorded and self._is_found(view):
@@ -145,12 +147,14 @@ class Desk:
         button = self._switch.button
         if button is None:
             return
-        self._again_at = None if event.durable else at + AGAIN_S
+        # What the next start finds is the value alone: private must hold over a power cut on a full card too.
+        kept = event.durable or event.ahead
+        self._again_at = None if kept else at + AGAIN_S
         if self._kept.live:
-            button.confirm(durable=event.durable)
+            button.confirm(durable=kept)
         else:
-            self._private_kept = event.durable
-            self._beep_due = self._beep_due and event.durable
+            self._private_kept = kept
+            self._beep_due = self._beep_due and kept
 
     def purged(self, event: Purged, *, at: float) -> list[Command]:
         """Pictures are gone from the journal; those that an earlier boot had sent are asked back too."""
@@ -262,6 +266,8 @@ class Desk:
             return "pressed"
         if self._switch.button is not None and self._kept.live is None:
             return "not known what was pressed last"
+        if self._earlier.unread:
+            return "the note of the switch could not be read"
         if self._earlier.pressed:
             return "not in its live position before the agent was started again"
         return view.why or "not in its live position"
@@ -285,6 +291,17 @@ class Desk:
             return []
         data: dict[str, Json] = {"boot": self._boot, "from_s": from_s}
         return [_withdraw({**data, "window_s": self._privacy.purge_s}, at=at)]
+
+    def _ask_again(self) -> list[Command]:
+        """Of spells in a life before this one: the journal has a note of each purge, the asking back only what it could write."""
+        over, self._over = self._over, ()
+        self._undone = self._undone or bool(over)
+        return [
+            command
+            for since, until in over
+            # Up to the record's own moment, and no picture of the time after it.
+            for command in self._ask_back(since - self._privacy.purge_s, at=until)
+        ]
 
     def _power_cameras(self, view: SwitchView) -> list[Command]:
         if view.power is None:
@@ -324,7 +341,7 @@ class Desk:
         return [Remember(memory=Memory.SWITCH, value=self._value)]
 
     def _say_kept(self, press: int) -> list[Command]:
-        """The journal takes purges first and facts last: with what came behind a press's records, those are on the card."""
+        """The journal takes purges first, and a fact in its turn: with what came behind a press's records, those are on the card."""
         if not self._on_card or press == self._press_kept:
             return []
         self._press_kept = press

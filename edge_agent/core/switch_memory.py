@@ -34,10 +34,13 @@ class EarlierLife:
     """What the agent's life before this one left, in the same boot. `live_at`: when the switch was last surely live (0 = not known).
 
     `pressed`: a press came after that, and not all that follows from it was on the card when that life ended.
+    `over`: so it was with private spells from which the box had come back, each between two moments when the switch was live.
     """
 
     live_at: float
     pressed: bool
+    over: tuple[tuple[float, float], ...] = ()
+    unread: bool = False  # what was noted cannot be read, so it counts as pressed
 
 
 def dump(kept: Kept) -> bytes:

@@ -22,6 +22,7 @@ from edge_agent.doctor.blank import known_path
 from edge_agent.doctor.check import Check, Patient, Result, fault, warning, well
 from edge_agent.doctor.people import Service, node_of
 from edge_agent.doctor.run import UNIT, unit_properties
+from edge_agent.press_note import in_memory
 
 _GROUP: Final = "files"
 _FAULTS_MAX: Final = 20
@@ -56,6 +57,11 @@ _REMEDY_CREDENTIAL: Final = Sentence(
 _REMEDY_FOLDER: Final = Sentence(
     "Jalankan: sudo chown -R edge-agent:edge-agent FOLDER && sudo chmod 750 FOLDER, lalu mulai ulang layanannya.",
     "Run: sudo chown -R edge-agent:edge-agent FOLDER && sudo chmod 750 FOLDER, then restart the service.",
+)
+
+_REMEDY_RUNTIME: Final = Sentence(
+    "Hapus status_socket dari box.toml (bawaannya di /run/edge-agent), lalu mulai ulang layanannya.",
+    "Delete status_socket from box.toml (by itself it is in /run/edge-agent), then restart the service.",
 )
 
 
@@ -242,6 +248,11 @@ def _folders(patient: Patient) -> list[Result]:
         why = _shut(Path(folder), service)
         if why:
             results.append(fault(key, f"{folder}: {why}", _REMEDY_FOLDER, about=what))
+    runtime = Path(settings.status_socket).parent
+    # A copy of a box lies anywhere.
+    if not results and patient.root == Path("/") and in_memory(runtime) is False:
+        seen = f"{runtime}: not in memory (tmpfs); the switch's note is written there each second"
+        results.append(warning(key, seen, _REMEDY_RUNTIME, about="status socket"))
     return results or [well(key, "all there and the service's own, or made at its start")]
 
 

@@ -289,6 +289,49 @@ def test_a_press_that_the_life_before_left_undone_is_done_at_the_start_though_it
     assert len(room.records("on")) == 1
 
 
+def test_a_note_that_cannot_be_read_is_called_that_and_is_nobodys_hand():
+    unread = replace(UNDONE, live_at=0.0, unread=True)
+    button = Room(MOMENTARY, kept=replace(TESTED, live=True), earlier=unread)
+    for room in (Room(earlier=unread), button):
+        assert room.records("on")[0].data == {
+            "at_start": True,
+            "why": "the note of the switch could not be read",
+        }
+        assert not room.by_hand()
+        assert room.is_private()
+
+
+def test_spells_that_were_over_are_asked_back_with_their_ends_and_then_kept():
+    over = ((100.0, 130.0), (20.0, 40.5))
+    room = Room(
+        MOMENTARY,
+        kept=replace(TESTED, live=True),
+        earlier=EarlierLife(live_at=990.0, pressed=False, over=over),
+    )
+    found = [(record.at, record.data) for record in room.records("withdraw")]
+    assert found == [
+        (130.0, {"boot": "b", "from_s": 40.0, "window_s": 60.0}),
+        (40.5, {"boot": "b", "from_s": 0.0, "window_s": 60.0}),
+    ]
+    assert [type(c) for c in room.done].index(Keep) < [type(c) for c in room.done].index(Remember)
+    assert kept_presses(room) == []
+    room.card()
+    assert kept_presses(room) == [0]
+    room.read(UP, seconds=3)
+    assert not room.is_private(), "it had its leave after those"
+    assert len(room.records("withdraw")) == 2
+
+
+def test_a_dead_card_and_spells_that_were_over_change_nothing_of_a_latching_switch():
+    over = ((100.0, 130.0),)
+    room = Room(earlier=EarlierLife(live_at=990.0, pressed=False, over=over))
+    room.card(durable=False)
+    room.read(LIVE, seconds=3)
+    assert not room.is_private()
+    assert kept_presses(room) == []
+    assert room.records("on") == []
+
+
 def test_a_button_that_was_pressed_in_the_life_before_has_no_leave_whatever_the_card_says():
     room = Room(MOMENTARY, kept=replace(TESTED, live=True), earlier=UNDONE)
     assert load(room.values[-1]).live is False
@@ -339,6 +382,18 @@ def test_a_press_that_the_card_did_not_take_is_not_said_to_be_kept():
         assert kept_presses(room) == before
         room.card()
         assert kept_presses(room) == [*before, 1]
+
+
+def test_a_press_whose_records_the_card_has_no_room_for_is_not_said_to_be_kept():
+    room = live_button()
+    room.read(DOWN)
+    early = Remembered(memory=Memory.SWITCH, value=room.values[-1], durable=False, ahead=True)
+    room.desk.remembered(early, at=room.at)
+    room.turn()
+    assert room.beeps() == [Sound.PRIVATE], "a button's state is on the card"
+    assert kept_presses(room) == [0]
+    room.card()
+    assert kept_presses(room) == [0, 1]
 
 
 def test_an_answer_to_an_older_word_keeps_no_press():

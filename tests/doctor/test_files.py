@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from edge_agent import demo_pictures, views, vision
@@ -204,6 +206,18 @@ def test_a_folder_that_is_still_to_be_made_is_judged_by_the_one_above(box):
 def test_the_folders_that_systemd_makes_need_not_be_there(box):
     box.edit('"state/journal"', '"/var/lib/edge-agent/journal"')
     assert box.one("files.folders").state is State.OK
+
+
+@pytest.mark.parametrize(
+    ("memory", "state"), [(True, State.OK), (None, State.OK), (False, State.WARNING)]
+)
+def test_a_runtime_folder_that_is_not_in_memory_is_a_warning_and_stops_nothing(
+    box, monkeypatch, memory: bool | None, state: State
+):
+    monkeypatch.setattr("edge_agent.doctor.files.in_memory", lambda folder: memory)
+    assert box.one("files.folders").state is State.OK, "a copy of a box lies anywhere"
+    result = box.one("files.folders", root=Path("/"))
+    assert (result.state, "tmpfs" in result.seen) == (state, state is State.WARNING)
 
 
 # ---- commissioned ----

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_agent.core.messages import Beep, FindingKey, Lamp, Purge, Sound, SwitchRead
+from edge_agent.core.privacy import BREAKS, LOOSE
 from edge_agent.core.settings import Privacy, Relay, SwitchKind
 from edge_agent.simulate import Street
 from tests.support.switchbox import FULL, SwitchBox
@@ -227,6 +228,33 @@ def test_a_relay_that_drops_while_live_is_private_at_once_and_says_why():
     box.wait(8)
     assert box.is_live()
     assert not named(box)
+
+
+@pytest.mark.parametrize("off_s", [0.03, 3.0, 8.0])
+def test_a_relay_that_flaps_is_not_told_as_a_loose_wire_of_the_switch(off_s: float):
+    box = SwitchBox()
+    box.wait(20)
+    for _ in range(BREAKS + 2):
+        break_coil(box.street)
+        box.wait(off_s)
+        assert WIRING not in named(box)
+        assert (RELAY in named(box)) is (off_s > 5)
+        box.street.relay.coil_broken = False
+        box.street.settle()
+        box.wait(12)
+        assert box.is_live(), "it need not lie still for a minute"
+        assert not named(box)
+
+
+def test_a_loose_wire_is_told_as_one_though_a_relay_drops_at_each_break():
+    box = SwitchBox()
+    box.wait(20)
+    for _ in range(BREAKS):
+        box.street.cut_switch_wire("nc")
+        box.wait(0.05)
+        box.street.mend_switch_wire()
+        box.wait(12)
+    assert named(box) == {WIRING: LOOSE}
 
 
 # ---- the way up ----

@@ -172,6 +172,7 @@ class Box:
                 case StopCameras():
                     self.inbox.forget_pictures()
                 case StartCameras():
+                    self.note.live_again(command.press)
                     for camera in self.settings.cameras:
                         self.inbox.post(build.opened(camera=camera.id))
                 case KeepPicture():

@@ -195,6 +195,8 @@ class SwitchBox:
                     self._woken()
                 case StartCameras(press=press):
                     self.started = press
+                    if self.note is not None:
+                        self.note.live_again(press)
                 case StopCameras():
                     self.started = None
                 case Keep(record=record):
