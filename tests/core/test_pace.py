@@ -106,7 +106,16 @@ def test_the_line_is_busy_and_news_never_stands_behind_much(
     assert waits[int(0.99 * len(waits))] <= allowed_s * 1.25 + probing_s
 
 
-@pytest.mark.parametrize("mbit", [1, 8, 20])
+def test_on_a_thin_line_an_alarm_waits_for_less() -> None:
+    line = Line(125_000, 0.1)
+    line.greet()
+    line.run(10.0)
+    line.waits.clear()
+    line.run(70.0)
+    assert sorted(line.waits)[int(0.99 * len(line.waits))] <= 0.13
+
+
+@pytest.mark.parametrize("mbit", [0.5, 1, 2, 8, 20])
 def test_answers_that_wait_for_each_other_do_not_hold_the_window_where_it_began(
     mbit: float,
 ) -> None:
