@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from edge_agent.core import wire
 from edge_agent.core.messages import Fetch, Fetched, Lane, Message, Purged, Rank, Stored
-from edge_agent.core.suspects import UNPROVEN_S, Suspects
+from edge_agent.core.suspects import CONVICT_S, UNPROVEN_S, Suspects
 from edge_agent.core.window import Parcel
 
 if TYPE_CHECKING:
@@ -56,6 +56,10 @@ MAX_SPANS: Final = 50  # per camera; the oldest give way, and come in their turn
 
 # A burst of several cameras is more than a thin line carries, for as long as a flood lasts. A street as it was five minutes ago is no news.
 LATE_S: Final = 30.0
+
+# A line that comes and goes convicts the innocent, too, and an alarm must not pay for that with a quarter of an hour: as long as a
+# convict would be kept for no more than this, one of class 0 is kept for a fifteenth of it.
+AUDIT_FIRST_S: Final = 4 * CONVICT_S
 
 PICTURE_LANES: Final = (Lane.LIVE_PICTURES, Lane.HISTORY_PICTURES)
 _LIVE_LANES: Final = (Lane.AUDIT, Lane.LIVE, Lane.LIVE_PICTURES)
@@ -125,6 +129,9 @@ class Lanes:
         self._taken = 0  # the largest of those that was, on this connection
         self.suspects = Suspects()
         self._unproven: set[int] = set()  # convicts that are perhaps the line's fault
+        self._urgent: set[int] = (
+            set()
+        )  # convicts of class 0: tried in their own lane, which waits for nobody's turn
         self._lanes = {lane: _Lane() for lane in Lane}
         # A queue per lane ("" as camera), and per camera in the lanes of pictures.
         self._queues: dict[tuple[Lane, str], _Queue] = {}
@@ -152,10 +159,10 @@ class Lanes:
         self.too_large = self._learnt()
         self.restart()
 
-    def spare(self, backlog_at: float) -> None:
+    def spare(self, at: float, backlog_at: float) -> None:
         """What is perhaps the line's fault lets the others go first, when the backlog's turn has come at *backlog_at*."""
-        due = dict.fromkeys(self._unproven & self._parked.keys(), backlog_at + UNPROVEN_S)
-        self._parked.update(due)
+        for seq in self._unproven & self._parked.keys():
+            self._parked[seq] = (at if seq in self._urgent else backlog_at) + UNPROVEN_S
 
     def restart(self) -> None:
         """Begin each queue from its start."""
@@ -191,6 +198,7 @@ class Lanes:
         self.too_large.clear()
         self._tried.clear()
         self._unproven.clear()
+        self._urgent.clear()
         self.suspects = Suspects()
         self.forget_connection()
 
@@ -249,9 +257,13 @@ class Lanes:
         due = [seq for seq, moment in self._parked.items() if moment <= at]
         for seq in due:
             del self._parked[seq]
-        self._again.update(due)
+        urgent = self._urgent.intersection(due)
+        if urgent:
+            self._urgent -= urgent
+            self._rewind(Lane.AUDIT_HISTORY, "", min(urgent))
+        self._again.update(seq for seq in due if seq not in urgent)
         self._again.update(seqs)
-        return bool(self._again)
+        return bool(self._again or urgent)
 
     def hub_lives(self, at: float) -> None:
         """The hub said something, so somebody listens: what paused because nobody did goes on, though not with each word."""
@@ -472,10 +484,14 @@ class Lanes:
                 self._add(lane, camera, message, batch.seqs)
 
     def _batches(self, records: Sequence[Stored]) -> Iterator[_Batch]:
-        """A change between live and history begins a new one, and what was refused once has one of its own."""
+        """A change between live and history begins a new one, and what was refused once has one of its own.
+
+        Suspects go with suspects alone: nothing is convicted for the company that it was packed with.
+        """
         overhead = self._batch_overhead()
         limit = self._batch_bytes(overhead)
-        batch, used = _Batch(leaf=wire.LIVE), 0
+        suspects = self.suspects.suspected(records[0].seq, records[-1].seq) if records else ()
+        batch, used, before = _Batch(leaf=wire.LIVE), 0, False
         for stored, text in zip(records, wire.events(self._identity, records), strict=True):
             seq = stored.seq
             size = (len(text) if text.isascii() else len(text.encode())) + 1
@@ -483,10 +499,11 @@ class Lanes:
                 continue
             leaf, alone = wire.LIVE if seq > self._boundary else wire.HISTORY, seq in self._alone
             full = used + size > limit or len(batch.seqs) >= BATCH_RECORDS
-            if batch.seqs and (full or alone or leaf is not batch.leaf):
+            parts = bool(suspects) and (seq in suspects) is not before
+            if batch.seqs and (full or alone or parts or leaf is not batch.leaf):
                 yield batch
                 batch, used = _Batch(leaf=leaf), 0
-            batch.leaf = leaf
+            batch.leaf, before = leaf, bool(suspects) and seq in suspects
             batch.texts.append(text)
             batch.seqs.append(seq)
             used += size
@@ -619,7 +636,12 @@ class Lanes:
         if verdict.too_large:
             self.refuse(verdict.parcel, at)
         else:
-            self.park(verdict.parcel, at + verdict.wait_s, alone=True)
+            wait_s = verdict.wait_s
+            if verdict.parcel.lane in _AUDIT_LANES:
+                self._urgent.update(verdict.parcel.seqs)
+                if verdict.guilty and wait_s <= AUDIT_FIRST_S:
+                    wait_s /= CONVICT_S / UNPROVEN_S
+            self.park(verdict.parcel, at + wait_s, alone=True)
             if not verdict.guilty:
                 self._unproven.update(verdict.parcel.seqs)
 
@@ -657,11 +679,14 @@ class Lanes:
 
     def _go_back(self, parcel: Parcel) -> _Queue:
         """Its queue starts again from it; an answer that is under way for that queue is of no use any more."""
-        queue = self._queue(parcel.lane, parcel.camera)
-        queue.after = min(queue.after, parcel.seqs[0] - 1)
+        return self._rewind(parcel.lane, parcel.camera, parcel.seqs[0])
+
+    def _rewind(self, lane: Lane, camera: str, seq: int) -> _Queue:
+        queue = self._queue(lane, camera)
+        queue.after = min(queue.after, seq - 1)
         queue.more = True
-        state = self._lanes[parcel.lane]
-        if state.fetch is not None and (state.fetch.camera or "") == parcel.camera:
+        state = self._lanes[lane]
+        if state.fetch is not None and (state.fetch.camera or "") == camera:
             state.void = True
         return queue
 

@@ -81,6 +81,14 @@ class Suspects:
         known = self._cases.keys() & parcel.seqs
         return any(self._cases[seq].losses >= SUSPECT_FROM for seq in known)
 
+    def suspected(self, first: int, last: int) -> frozenset[int]:
+        """Those of seq *first* to *last* that are to fly alone for what they did, not for their size."""
+        return frozenset(
+            seq
+            for seq, case in self._cases.items()
+            if first <= seq <= last and case.losses >= SUSPECT_FROM
+        )
+
     def answered(self, parcel: Parcel) -> None:
         """The broker said something to it, whatever that was."""
         self._answers += 1

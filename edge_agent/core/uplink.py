@@ -495,7 +495,7 @@ class Uplink:
         staggered = self._herd and self._depth > ACK_WAIT_FROM
         self._backfill_at = at + self._retry.together_s() if staggered else -math.inf
         self._herd = False
-        self._lanes.spare(max(at, self._backfill_at))
+        self._lanes.spare(at, max(at, self._backfill_at))
 
     def _forget_connection(self, at: float, *, lost: bool = False) -> None:
         """What was under way is not any more; everything unsettled will be fetched again. *lost*: somebody is to blame."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from edge_agent.core.lanes import (
     AROUND_EVENT,
     BATCH_RECORDS,
@@ -13,9 +15,10 @@ from edge_agent.core.lanes import (
     Lanes,
 )
 from edge_agent.core.ledger import Ledger
-from edge_agent.core.messages import Fetch, Fetched, Lane, Rank, Stored
+from edge_agent.core.messages import Fetch, Fetched, Lane, Message, Rank, Stored
 from edge_agent.core.pace import Pace
 from edge_agent.core.settings import Identity
+from edge_agent.core.suspects import CONVICT_S, UNPROVEN_S
 from edge_agent.core.window import Parcel
 from tests.support.outbox import Outbox
 
@@ -200,6 +203,77 @@ def test_the_hubs_word_does_not_lift_a_refusal() -> None:
     yard.lanes.hub_lives(yard.at + NOBODY_S)
     yard.at += NOBODY_S
     assert yard.ask(Lane.HISTORY) is None
+
+
+def lose(yard: Yard, *lanes: Lane) -> list[Parcel]:
+    """A connection comes up, takes what *lanes* have, and breaks."""
+    yard.lanes.new_connection(None)
+    flying = []
+    for lane in lanes:
+        yard.answer(yard.ask(lane))
+        flying += yard.take(lane)
+    yard.lanes.blame(flying, yard.at, beside=False)
+    yard.lanes.forget_connection()
+    return flying
+
+
+def test_a_suspect_shares_no_message_with_others() -> None:
+    yard = Yard()
+    yard.outbox.put()
+    yard.begin()
+    lose(yard, Lane.HISTORY)
+    yard.outbox.put()
+    yard.lanes.committed(yard.outbox.last_seq)
+    (flying,) = lose(yard, Lane.HISTORY)
+    assert flying.seqs == (1, 2)
+    yard.outbox.put()
+    yard.lanes.committed(yard.outbox.last_seq)
+    assert [parcel.seqs for parcel in lose(yard, Lane.HISTORY)] == [(1,), (2, 3)]
+
+
+def test_a_convict_of_class_0_comes_back_in_a_lane_that_waits_for_nobodys_turn() -> None:
+    yard = Yard()
+    alarm = yard.outbox.put(rank=Rank.AUDIT).seq
+    for _ in range(3):
+        yard.outbox.put()
+    yard.begin()
+    lose(yard, Lane.AUDIT_HISTORY, Lane.HISTORY)
+    lose(yard, Lane.AUDIT_HISTORY)
+    lose(yard, Lane.AUDIT_HISTORY)
+    yard.lanes.new_connection(None)
+    yard.lanes.spare(yard.at, yard.at + 3_600.0)
+    yard.answer(yard.ask(Lane.AUDIT_HISTORY))
+    assert yard.lanes.first(Lane.AUDIT_HISTORY) is None, "the others first"
+    assert min(yard.lanes.deadlines()) <= yard.at + UNPROVEN_S
+    yard.answer(yard.ask(Lane.HISTORY))
+    yard.lanes.answered(yard.lanes.take(Lane.HISTORY), yard.at)
+    assert yard.ask(Lane.AGAIN) is None
+    yard.answer(yard.ask(Lane.AUDIT_HISTORY))
+    assert yard.lanes.take(Lane.AUDIT_HISTORY).seqs == (alarm,)
+
+
+@pytest.mark.parametrize("lane", [Lane.AUDIT_HISTORY, Lane.HISTORY])
+def test_on_a_line_that_comes_and_goes_an_alarm_does_not_pay_with_a_quarter_of_an_hour(
+    lane: Lane,
+) -> None:
+    yard = Yard()
+    yard.outbox.put(rank=Rank.AUDIT if lane is Lane.AUDIT_HISTORY else Rank.STATE)
+    yard.begin()
+    lose(yard, lane)
+    lose(yard, lane)
+    yard.lanes.suspects.answered(
+        Parcel(
+            message=Message(topic="", payload=b""),
+            size=9,
+            lane=lane,
+            camera="",
+            epoch=yard.outbox.epoch,
+            seqs=(9,),
+        )
+    )
+    lose(yard, lane)
+    wait_s = UNPROVEN_S if lane is Lane.AUDIT_HISTORY else CONVICT_S
+    assert min(yard.lanes.deadlines()) == yard.at + wait_s
 
 
 def test_a_pause_drops_what_waits_and_keeps_what_is_in_flight() -> None:
