@@ -20,7 +20,7 @@ leaked_pictures: pictures that a subscriber at the broker got whole, and that we
 left_in_journal: pictures that were taken within the purge window (60 s) before a press, or until 3 s after its release, and of
 which there is anything: a row in a copy of the journal's database, or a mark in the bytes of any file of its folder (each picture
 says at its beginning and at its end when it was taken). Looked at from 0.2 s after the press on, for 3 s at the most until all
-are gone, and once more before any gate can open again.
+are gone, and once more, as patiently, what was taken before any gate can open again.
 blocked: the same, with the core's loop held for 5 s from 0 to 0.5 s before the press on (for a tenth as many presses, in addition).
 """
 
@@ -646,8 +646,8 @@ class Rig:
         later = self.line.picture_at()
         if self.clock.now() < released_at + SURELY_CLOSED_S:
             last = later
-        while (back := self.pictures(edge_at - PURGE_S, released_at + LIVE_AFTER_S)) is None:
-            time.sleep(0.01)
+        # A slow disk may have held up the very write that the purge waits for, so that the first look came before either.
+        back, _ = self._left(edge_at - PURGE_S, released_at + LIVE_AFTER_S)
         told = [at for mono, at in self.subscriber.told if mono >= edge_at - ROUNDING_S]
         press = Press(
             edge_at=edge_at,
@@ -673,11 +673,11 @@ class Rig:
         self._block.clear()
         self._go.set()
 
-    def _left(self, since: float) -> tuple[set[Shown], float]:
+    def _left(self, since: float, before: float = math.inf) -> tuple[set[Shown], float]:
         """Pictures of the window of which there still is anything once the journal had 3 s to see to it, and when it was looked."""
         patient_until = time.monotonic() + 3.0
         while True:
-            found = self.pictures(since)
+            found = self.pictures(since, before)
             now = time.monotonic()
             if found is not None and (not found or now > patient_until):
                 return found, now
