@@ -16,7 +16,6 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from cryptography import x509
 from paho.mqtt.client import Client, MQTTMessage, MQTTv5
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 
@@ -106,7 +105,6 @@ class _Visit:
         self._end = end
         self._echo: Message = wire.echo(identity, mark)
         self._heard: deque[_Heard] = deque()
-        self._hub_end_s: float | None = None
         self._client = Client(
             CallbackAPIVersion.VERSION2,
             # The agent's own with a word behind it: the same name would throw the agent out.
@@ -146,7 +144,6 @@ class _Visit:
                 self._client.disconnect()
 
     def _talk(self) -> Trip:
-        self._note_dates()
         said = self._next("connack")
         if said.code:
             raise _Ended(self._over(f"refused: {said.text} (0x{said.code:02X})", _fault(said.code)))
@@ -165,7 +162,7 @@ class _Visit:
                     f"speaking on {self._echo.topic} is refused ({taken.text}, 0x{taken.code:02X})"
                 )
             self._next("word")
-        return Trip(seen="taken in", back_s=self._clock.now() - began, hub_end_s=self._hub_end_s)
+        return Trip(seen="taken in", back_s=self._clock.now() - began, hub_end_s=self._hub_end_s())
 
     def _next(self, *kinds: str) -> _Heard:
         """The next packet of these kinds; what else comes meanwhile is of no concern."""
@@ -209,15 +206,10 @@ class _Visit:
         return self._over("the connection was cut instead of an answer", fault)
 
     def _over(self, seen: str, fault: Fault | None = None) -> Trip:
-        return Trip(seen=seen, fault=fault, hub_end_s=self._hub_end_s)
+        return Trip(seen=seen, fault=fault, hub_end_s=self._hub_end_s())
 
-    def _note_dates(self) -> None:
-        line = None if self._context is None else self._context.last
-        with contextlib.suppress(OSError, ValueError):
-            der = None if line is None else line.getpeercert(binary_form=True)
-            if der:
-                found = x509.load_der_x509_certificate(der)
-                self._hub_end_s = found.not_valid_after_utc.timestamp()
+    def _hub_end_s(self) -> float | None:
+        return None if self._context is None else self._context.end_s
 
     def _word(self, message: MQTTMessage) -> None:
         if bytes(message.payload) == self._echo.payload:

@@ -62,6 +62,11 @@ class Context(ssl.SSLContext):
     passed_s = 0.0  # Unix time that has surely passed
     _dates: tuple[tuple[float, float], ...] = ()
 
+    @property
+    def end_s(self) -> float | None:
+        """When the other side's own certificate ends, Unix time; None before a handshake. It may have hung up since."""
+        return self._dates[0][1] if self._dates else None
+
     def wrap_socket(self, *arguments: object, **named: object) -> ssl.SSLSocket:
         """As the library's."""
         self.last = super().wrap_socket(*arguments, **named)  # type: ignore[arg-type]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import select
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -17,6 +19,7 @@ from edge_agent.clock import SystemClock
 from edge_agent.core.messages import Fault
 from edge_agent.core.settings import Hub, Identity, SecretRef, Tls
 from edge_agent.roundtrip import Trip
+from edge_agent.tls import Context
 from tests.support.broker import free_port, iotcore, mosquitto, needs_mosquitto, wait_for
 from tests.support.evil_servers import evil, garbage, hangs_up, never_answers
 from tests.support.local_ca import Authority, listener, server_context
@@ -169,3 +172,30 @@ def test_a_certificate_that_cannot_be_used_and_a_hub_that_does_not_want_it(tmp_p
         assert go(mute).fault is Fault.NO_ANSWER
     (tmp_path / "ca.pem").write_bytes(b"nothing of use")
     assert go(1).fault is Fault.OWN_UNUSABLE
+
+
+def test_a_hub_that_has_hung_up_before_the_first_word_is_still_named(tmp_path, monkeypatch):
+    """On a busy machine the refusal comes before CONNECT is written: nothing may ask the dead socket for anything."""
+    ours, theirs = Authority(), Authority("Orang lain")
+    (tmp_path / "ca.pem").write_bytes(ours.pem)
+    shaken = Context.shaken
+
+    def slow(context: Context, line: ssl.SSLSocket) -> None:
+        shaken(context, line)
+        hung_up = select.poll()
+        hung_up.register(line, select.POLLHUP)
+        assert hung_up.poll(20_000)
+
+    monkeypatch.setattr(Context, "shaken", slow)
+    tls = Tls(ca_file=str(tmp_path / "ca.pem"), certificate_file="", key=SecretRef(file=""))
+    with listener(server_context(ours.pair("hub"), tmp_path, clients=theirs.pem)) as port:
+        found = roundtrip.go(
+            Hub(host="localhost", port=port, tls=tls),
+            BOX,
+            pair=ours.pair(),
+            clock=SystemClock(),
+            mark="a",
+            within_s=30.0,
+        )
+    assert found.fault is Fault.OWN_REFUSED
+    assert found.hub_end_s is not None
