@@ -119,12 +119,13 @@ class Room:
         folder = self._limits.folder
         if folder is None:
             return -left
+        disk_free = shutil.disk_usage(folder).free
+        takes = _takes(need, free)
         log_growth = max(0, self.log_bytes - log)
         # What is moved gives back what it takes: half of the floor is enough for so long.
         floor = self._limits.floor_bytes // (2 if need.moved else 1)
-        growth = shutil.disk_usage(folder).free - floor - log_growth
-        below_floor = self._takes(need, free) - max(0, growth) - self.spare
-        return max(-left, below_floor, self.beyond(need))
+        below_floor = takes - max(0, disk_free - floor - log_growth) - self.spare
+        return max(-left, below_floor, self._beyond(folder, takes, used + free, disk_free))
 
     def beyond(self, need: Need) -> int:
         """How many bytes the disk lacks to take even what is never thinned and to let go of it later; 0 or less if none.
@@ -132,12 +133,18 @@ class Room:
         What fits into pages that are there already fits in any case.
         """
         folder = self._limits.folder
-        takes = self._takes(need, self.pages()[1])
-        if folder is None or takes <= 0:
+        if folder is None:
+            return -self._limits.quota_bytes
+        used, free = self.pages()
+        disk_free = shutil.disk_usage(folder).free
+        return self._beyond(folder, _takes(need, free), used + free, disk_free)
+
+    def _beyond(self, folder: Path, takes: int, pages: int, disk_free: int) -> int:
+        if takes <= 0:
             return -self._limits.quota_bytes
         # The file has still to grow by what is in the log alone; files beyond the pool go with this commit.
-        owed = max(0, sum(self.pages()) * PAGE - size_of(folder / FILE))
-        free = shutil.disk_usage(folder).free + max(0, self.spare - self.pool_bytes) - owed
+        owed = max(0, pages * PAGE - size_of(folder / FILE))
+        free = disk_free + max(0, self.spare - self.pool_bytes) - owed
         return takes + self._kept_free - self._ballast() - free
 
     def used(self, *, log: int) -> int:
@@ -145,8 +152,10 @@ class Room:
         kept = log + self.files + self.spare + self.aside + self.reading + self._ballast()
         return self.pages()[0] * PAGE + kept
 
-    def _takes(self, need: Need, free_pages: int) -> int:
-        return max(0, need.table - free_pages * PAGE) + need.files
-
     def _ballast(self) -> int:
         return 0 if self._limits.ballast is None else self._limits.ballast.bytes
+
+
+def _takes(need: Need, free_pages: int) -> int:
+    """What the disk has to give for it."""
+    return max(0, need.table - free_pages * PAGE) + need.files
