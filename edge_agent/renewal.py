@@ -353,7 +353,8 @@ def _hang_up(context: Context) -> None:
     line = context.last
     if line is not None:
         with contextlib.suppress(OSError):
-            line.shutdown(socket.SHUT_RDWR)
+            # Not TLS's own: that lets go of the encryption first, under the thread that may be writing.
+            socket.socket.shutdown(line, socket.SHUT_RDWR)
 
 
 def _seconds(text: str | None) -> float:

@@ -29,7 +29,15 @@ from edge_agent.box import (
 from edge_agent.core.settings import Journal
 from edge_agent.core.words import Sentence
 from edge_agent.doctor.check import Check, Patient, Result, fault, warning, well
-from edge_agent.spool import Break, Entry, Holdings, UnreadableError, check_beside, read_trail
+from edge_agent.spool import (
+    Break,
+    Entry,
+    Holdings,
+    UnreadableError,
+    check_beside,
+    is_aside,
+    read_trail,
+)
 
 _WHOLE_BYTES: Final = 24_000_000  # of the database: copied and checked within a second from a card
 _WHOLE_PICTURES: Final = 500  # each is read whole: 60 kB from a card
@@ -231,9 +239,7 @@ def _aside(patient: Patient) -> list[Result]:
         names = sorted(
             path.name
             for path in Path(_folder(patient)).iterdir()
-            if path.name.startswith("journal.db.damaged-")
-            and not path.name.endswith(("-done", "-wal", "-journal"))
-            and not path.is_dir()
+            if is_aside(path.name) and not path.is_dir()
         )
     except OSError:
         return []  # journal.sync says so

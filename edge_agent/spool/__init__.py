@@ -18,6 +18,7 @@ beside it; `schema.py` its tables; `shelves.py` reading records; `pictures.py` a
 SQLite; `reading.py` and `holdings.py` the read-only doors to trail and records.
 """
 
+from edge_agent.spool.aside import is_aside
 from edge_agent.spool.chain import Break, Entry, Place, State, Tally, past_of
 from edge_agent.spool.holdings import Found, Holdings, ReplacedError, Shelf
 from edge_agent.spool.journal import Spool
@@ -40,6 +41,7 @@ __all__ = [
     "UnreadableError",
     "check",
     "check_beside",
+    "is_aside",
     "past_of",
     "read_trail",
 ]

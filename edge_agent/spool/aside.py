@@ -69,7 +69,7 @@ def read_jobs(told: bytes) -> tuple[Job, ...] | None:
     with suppress(ValueError, TypeError, RecursionError):
         found: object = json.loads(text)
         jobs = tuple(Job(**item) for item in found) if isinstance(found, list) else None
-        return jobs if jobs is None or all(_NAME.fullmatch(job.aside) for job in jobs) else None
+        return jobs if jobs is None or all(is_aside(job.aside) for job in jobs) else None
     return None
 
 
@@ -101,14 +101,31 @@ def anew(folder: Path) -> tuple[Job, ...]:
     return tuple(Job(aside=name, why=why, trailed=True, pictures=False) for name in names)
 
 
+def is_aside(name: str) -> bool:
+    """Whether a file of this name is a database that was moved aside, and not one of what lies beside it."""
+    return _NAME.fullmatch(name) is not None
+
+
 def _stores(folder: Path) -> list[str]:
     """Those that lie aside, by name, newest first."""
     names = (path.name for path in folder.glob(f"{ASIDE}*"))
-    return sorted(filter(_NAME.fullmatch, names), key=_number, reverse=True)
+    return sorted(filter(is_aside, names), key=_number, reverse=True)
 
 
 def _number(name: str) -> int:
     return int(name.removeprefix(ASIDE))
+
+
+def next_aside(folder: Path) -> str:
+    """What the next store to be moved aside is called: by a number that none there has, unless it is of pictures without a store."""
+    number = 1
+    names = {path.name for path in folder.glob(f"{ASIDE}*")}
+    for name in names:
+        digits, _, rest = name.removeprefix(ASIDE).partition("-")
+        given = int(digits) if digits.isdecimal() else 0
+        alone = f"-{rest}" == ASIDE_PICTURES and f"{ASIDE}{digits}" not in names
+        number = max(number, given if alone else given + 1)
+    return f"{ASIDE}{number}"
 
 
 class Aside:

@@ -39,6 +39,7 @@ from edge_agent.spool.aside import (
     Job,
     dump_jobs,
     forget_note,
+    next_aside,
     read_note,
     write_note,
 )
@@ -61,7 +62,6 @@ from edge_agent.spool.rescue import (
     discard,
     is_damage,
     move_aside,
-    next_aside,
     prepare,
     unfinished,
 )

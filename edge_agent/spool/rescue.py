@@ -97,18 +97,6 @@ def prepare(folder: Path) -> None:
     sync(folder)
 
 
-def next_aside(folder: Path) -> str:
-    """What the next store to be moved aside is called: by a number that none there has, unless it is of pictures without a store."""
-    number = 1
-    names = {path.name for path in folder.glob(f"{ASIDE}*")}
-    for name in names:
-        digits, _, rest = name.removeprefix(ASIDE).partition("-")
-        given = int(digits) if digits.isdecimal() else 0
-        alone = f"-{rest}" == ASIDE_PICTURES and f"{ASIDE}{digits}" not in names
-        number = max(number, given if alone else given + 1)
-    return f"{ASIDE}{number}"
-
-
 def move_aside(folder: Path, jobs: Sequence[Job]) -> None:
     """Rename the store, its log and its pictures as the first of *jobs* says, or go on with that; of what was moved aside before
     stays what the others still need, but `LIE_MOST` at the most.

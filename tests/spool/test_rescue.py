@@ -18,9 +18,9 @@ from edge_agent.core.messages import (
 )
 from edge_agent.simulate import Fault
 from edge_agent.spool import check
-from edge_agent.spool.aside import Job
+from edge_agent.spool.aside import Job, next_aside
 from edge_agent.spool.files import FILE
-from edge_agent.spool.rescue import move_aside, next_aside, prepare
+from edge_agent.spool.rescue import move_aside, prepare
 from edge_agent.spool.schema import PAGE
 from tests.support.desk import Desk, HandClock, jpeg, numbers, raw_of, released
 
