@@ -103,6 +103,7 @@ class _Batch:
     """Records on their way into one message."""
 
     leaf: str
+    suspected: bool = False
     texts: list[str] = field(default_factory=list)
     seqs: list[int] = field(default_factory=list)
 
@@ -129,9 +130,8 @@ class Lanes:
         self._taken = 0  # the largest of those that was, on this connection
         self.suspects = Suspects()
         self._unproven: set[int] = set()  # convicts that are perhaps the line's fault
-        self._urgent: set[int] = (
-            set()
-        )  # convicts of class 0: tried in their own lane, which waits for nobody's turn
+        # Convicts of class 0: tried in their own lane, which waits for nobody's turn.
+        self._urgent: set[int] = set()
         self._lanes = {lane: _Lane() for lane in Lane}
         # A queue per lane ("" as camera), and per camera in the lanes of pictures.
         self._queues: dict[tuple[Lane, str], _Queue] = {}
@@ -491,19 +491,20 @@ class Lanes:
         overhead = self._batch_overhead()
         limit = self._batch_bytes(overhead)
         suspects = self.suspects.suspected(records[0].seq, records[-1].seq) if records else ()
-        batch, used, before = _Batch(leaf=wire.LIVE), 0, False
+        batch, used = _Batch(leaf=wire.LIVE), 0
         for stored, text in zip(records, wire.events(self._identity, records), strict=True):
             seq = stored.seq
             size = (len(text) if text.isascii() else len(text.encode())) + 1
             if self._is_too_large(seq, size + overhead):
                 continue
-            leaf, alone = wire.LIVE if seq > self._boundary else wire.HISTORY, seq in self._alone
+            leaf = wire.LIVE if seq > self._boundary else wire.HISTORY
+            alone, suspected = seq in self._alone, seq in suspects
             full = used + size > limit or len(batch.seqs) >= BATCH_RECORDS
-            parts = bool(suspects) and (seq in suspects) is not before
-            if batch.seqs and (full or alone or parts or leaf is not batch.leaf):
+            other = leaf is not batch.leaf or suspected is not batch.suspected
+            if batch.seqs and (full or alone or other):
                 yield batch
                 batch, used = _Batch(leaf=leaf), 0
-            batch.leaf, before = leaf, bool(suspects) and seq in suspects
+            batch.leaf, batch.suspected = leaf, suspected
             batch.texts.append(text)
             batch.seqs.append(seq)
             used += size
@@ -717,30 +718,21 @@ class Lanes:
 
     # ---- for people ----
 
-    def wants(self, lane: Lane) -> bool:
-        """Whether it has something to send, as far as is known."""
+    def wants(self, lane: Lane, *, at: float = math.inf) -> bool:
+        """Whether it has something to send, as far as is known; with *at*, that could go then."""
         state = self._lanes[lane]
         if state.ready or state.fetch is not None or (lane is Lane.AGAIN and self._again):
             return True
         return any(
-            queue.more and (not camera or camera in self._open)
+            queue.more and at >= queue.blocked_until and (not camera or camera in self._open)
             for (of, camera), queue in self._queues.items()
             if of is lane
         )
 
     def at_rest(self, at: float) -> bool:
         """Whether nothing of the backlog could go now: what nobody waits for may."""
-        for lane in (Lane.AGAIN, Lane.HISTORY, Lane.HISTORY_PICTURES):
-            state = self._lanes[lane]
-            if state.ready or state.fetch is not None or (lane is Lane.AGAIN and self._again):
-                return False
-            if any(
-                queue.more and at >= queue.blocked_until and (not camera or camera in self._open)
-                for (of, camera), queue in self._queues.items()
-                if of is lane
-            ):
-                return False
-        return True
+        backlog = (Lane.AGAIN, Lane.HISTORY, Lane.HISTORY_PICTURES)
+        return not any(self.wants(lane, at=at) for lane in backlog)
 
     @property
     def parked(self) -> int:
