@@ -12,7 +12,7 @@ Promises (docs/design/journal.md has each with its checker and its test):
 Not its job: what to send when (core/uplink.py), words for findings, sealing, topics.
 
 `journal.py` is the door and the writer thread; `waiting.py` what waits for it; `store.py` one SQLite database and the pictures
-beside it; `schema.py` its tables; `shelves.py` reading records; `pictures.py` a file each; `room.py` how much may be taken;
+beside it; `schema.py` its tables; `answer.py` what a fetch gets; `shelves.py` reading records; `pictures.py` a file each; `room.py` how much may be taken;
 `patrol.py` looking after all of it; `files.py` names and errors; `rescue.py` damaged stores; `aside.py` how far they are saved; `owed.py` purges still to be done;
 `values.py` rows, gaps and tombstones; `chain.py` the audit chain; `times.py` labels of time put right; `peek.py` pages read without
 SQLite; `reading.py` and `holdings.py` the read-only doors to trail and records.

@@ -1,7 +1,7 @@
 """The records of a store, read: one shelf or several in order of seq, each record checked against its checksums.
 
 Promises: changes nothing; a record or picture that is not as it was put in is None, never an exception and never made up.
-Not its job: what may be shown (store.py), reading what is damaged (rescue.py).
+Not its job: what may be shown (answer.py), reading what is damaged (rescue.py).
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ from edge_agent.spool.schema import (
     key_of,
 )
 from edge_agent.spool.values import Mark, checksum, checksum_of_names, picture_sum
+
+LOOK_EACH: Final = 100  # records read, between two looks at the clock
 
 _RANKS: Final = {int(rank): rank for rank in Rank if rank is not Rank.PICTURE}
 
@@ -121,6 +123,13 @@ class Shelves:
         finally:
             for walk in walks:
                 walk.close()
+
+    def whole(self, lots: Iterable[list[Plain]]) -> Generator[Raw, None, None]:
+        """Each row of *lots* with what is known of its picture."""
+        for seq, shelf, *_ in chain.from_iterable(lots):
+            raw = self.named((shelf,), seq)
+            if raw is not None:
+                yield raw
 
     def named(self, shelves: Iterable[int], seq: int) -> Raw | None:
         """Record *seq*, on whichever of *shelves* it lies."""

@@ -14,11 +14,10 @@ import os
 import secrets
 import sqlite3
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from errno import ENOSPC
-from itertools import chain
 from pathlib import Path
 from typing import Final, TypeAlias, TypeVar
 
@@ -30,8 +29,8 @@ from edge_agent.core.messages import (
     Purge,
     Purged,
     Rank,
-    Stored,
 )
+from edge_agent.spool.answer import Answer
 from edge_agent.spool.aside import SALVAGE, Aside, Job, dump_jobs, read_jobs
 from edge_agent.spool.chain import (
     PRUNED_AT_ONCE,
@@ -82,11 +81,9 @@ from edge_agent.spool.schema import (
     TO_PURGE,
     VERSION,
     YOUNGEST,
-    Plain,
-    Raw,
     key_of,
 )
-from edge_agent.spool.shelves import Names, Shelves, read_held, read_plain
+from edge_agent.spool.shelves import LOOK_EACH, Names, Shelves, read_held
 from edge_agent.spool.thinning import Thinning
 from edge_agent.spool.values import (
     MAX_SEQ,
@@ -97,7 +94,6 @@ from edge_agent.spool.values import (
     Stamp,
     checksum,
     checksum_of_names,
-    end_of_cover,
     mark_of,
     row_of,
     thinned,
@@ -106,13 +102,11 @@ from edge_agent.spool.values import (
 # ---- one step of work: what an AUDIT record may have to wait for ----
 SETTLE_RECORDS: Final = 2_000
 SETTLE_PICTURES: Final = 64
-LOOK_EACH: Final = 100  # records read, between two looks at the clock
 THIN_RECORDS: Final = 256
 VACUUM_PAGES: Final = 128
 VACUUM_ABOVE_PAGES: Final = 4_096  # 4 MB of free pages are kept for what comes next
 
 _RECORDS: Final = (int(Rank.AUDIT), int(Rank.STATE), int(Rank.METRIC))  # shelves without pictures
-_OTHERS: Final = (int(Rank.STATE), int(Rank.METRIC))
 
 # A fact of the store's own: from when on the pictures of each boot were destroyed last.
 _REACHED: Final = "purge.reached"
@@ -796,108 +790,19 @@ class Store:
 
         A record that fails its checksum, or whose picture does, is left out, deleted and declared.
         """
-        if fetch.camera is not None or fetch.seqs:
-            records, damaged, end = self._read_each(fetch, hidden, spent)
-        else:
-            records, damaged, end = self._read_plain(fetch, hidden, spent)
-        if damaged:
-            self.declare_damaged(damaged)
+        answer = Answer(
+            fetch,
+            self._shelves,
+            held=self._held,
+            camera=self._camera_ids.get(fetch.camera or ""),
+            last_seq=self.last_seq,
+            hidden=hidden,
+        )
+        end = answer.run(spent)
+        if answer.damaged:
+            self.declare_damaged(answer.damaged)
             end = False  # they took places of the walk, so it may have ended before the records did
-        return Fetched(fetch=fetch, records=tuple(records), end=end)
-
-    def _read_plain(
-        self, fetch: Fetch, hidden: Sequence[Range], spent: Callable[[], bool]
-    ) -> tuple[list[Stored], list[tuple[int, Mark]], bool]:
-        """Records without pictures, the damaged ones (shelf, record), and whether that is all: a lot at a time, as a backlog is long."""
-        records: list[Stored] = []
-        damaged: list[tuple[int, Mark]] = []
-        names, taken = self._shelves.names, 0
-        with closing(self._walk(fetch, hidden)) as lots:
-            for lot in lots:
-                if records and spent():
-                    return records, damaged, False
-                fits, taken = _fitting(lot, fetch, len(records), taken)
-                for raw in lot[:fits]:
-                    stored = read_plain(raw, names)
-                    if stored is None:
-                        damaged.append((raw[1], names.mark(raw)))
-                    else:
-                        records.append(stored)
-                if fits < len(lot):
-                    return records, damaged, False
-        return records, damaged, True
-
-    def _read_each(
-        self, fetch: Fetch, hidden: Sequence[Range], spent: Callable[[], bool]
-    ) -> tuple[list[Stored], list[tuple[int, Mark]], bool]:
-        """The same of records that may have pictures, which are read from their files: one at a time."""
-        records: list[Stored] = []
-        damaged: list[tuple[int, Mark]] = []
-        taken = 0
-        with closing(self._raws(fetch, hidden)) as raws:
-            for raw in raws:
-                size = raw[9] + len(raw[13])
-                full = len(records) >= fetch.limit or taken + size > fetch.limit_bytes
-                look = raw[9] > 0 or len(records) % LOOK_EACH == 0
-                if records and (full or (look and spent())):
-                    return records, damaged, False
-                stored = self._shelves.stored(raw)
-                if stored is None:
-                    damaged.append((raw[1], self._shelves.names.mark(raw)))
-                    continue
-                records.append(stored)
-                taken += size
-        return records, damaged, True
-
-    def _raws(self, fetch: Fetch, hidden: Sequence[Range]) -> Generator[Raw, None, None]:
-        """The rows asked for, in order of seq, with all that is known of their pictures."""
-        if fetch.seqs:
-            upto = self._upto(fetch)
-            for seq in sorted(set(fetch.seqs)):
-                if fetch.after < seq <= upto and end_of_cover(hidden, seq) is None:
-                    raw = self._shelves.named(self._held, seq)
-                    if raw is not None:
-                        yield raw
-            return
-        with closing(self._walk(fetch, hidden)) as lots:
-            yield from self._whole_rows(lots)
-
-    def _whole_rows(self, lots: Iterable[list[Plain]]) -> Iterator[Raw]:
-        """With what is known of their pictures."""
-        for seq, shelf, *_ in chain.from_iterable(lots):
-            raw = self._shelves.named((shelf,), seq)
-            if raw is not None:
-                yield raw
-
-    def _upto(self, fetch: Fetch) -> int:
-        return self.last_seq if fetch.upto is None else max(0, min(self.last_seq, fetch.upto))
-
-    def _walk(self, fetch: Fetch, hidden: Sequence[Range]) -> Generator[list[Plain], None, None]:
-        """The rows asked for, in order of seq, some at a time; at least one more than `limit`, if there is one."""
-        upto = self._upto(fetch)
-        after: int | None = min(max(0, fetch.after), MAX_SEQ)
-        limit = min(max(1, fetch.limit), MAX_SEQ - 1) + 1
-        shelves = self._selection(fetch)
-        ahead = [span for span in hidden if span[1] > fetch.after]
-        while after is not None and shelves:
-            found = self._shelves.lots(
-                shelves, after=after, upto=upto, limit=limit, each=min(limit, LOOK_EACH)
-            )
-            after = None
-            with closing(found) as lots:
-                for lot in lots:
-                    shown, after = _until_covered(lot, ahead)
-                    yield shown
-                    if after is not None:
-                        break
-
-    def _selection(self, fetch: Fetch) -> list[int]:
-        """The shelves asked for that hold anything."""
-        wanted: tuple[int, ...] = (int(Rank.AUDIT),) if fetch.audit else _OTHERS
-        if fetch.camera is not None:
-            camera = self._camera_ids.get(fetch.camera)
-            wanted = () if camera is None else (PICTURES + camera,)
-        return [shelf for shelf in wanted if shelf in self._held]
+        return Fetched(fetch=fetch, records=tuple(answer.records), end=end)
 
     def declare_damaged(self, damaged: Sequence[tuple[int, Mark]]) -> None:
         """Delete these (shelf, record), which are not as they were put in, and say so."""
@@ -927,7 +832,7 @@ class Store:
             lots = self._shelves.lots(
                 list(self._held), after=0, upto=MAX_SEQ, limit=records, each=LOOK_EACH
             )
-            for raw in self._whole_rows(lots):
+            for raw in self._shelves.whole(lots):
                 if len(rows) >= records or (rows and taken + raw[9] > size):
                     break
                 upto, taken = raw[0], taken + raw[9]
@@ -1001,29 +906,6 @@ class Store:
         if self._patrol.done:
             self._patrol = None
         return self._patrol is not None
-
-
-def _until_covered(lot: list[Plain], hidden: Sequence[Range]) -> tuple[list[Plain], int | None]:
-    """The beginning of *lot*, up to the first row that lies in *hidden*, and where that ends; all of it and None if none does."""
-    for place, raw in enumerate(lot if hidden else ()):
-        end = end_of_cover(hidden, raw[0])
-        if end is not None:
-            return lot[:place], end
-    return lot, None
-
-
-def _fitting(lot: list[Plain], fetch: Fetch, count: int, taken: int) -> tuple[int, int]:
-    """How many rows of *lot* an answer takes that has *count* records of *taken* bytes, the first one in any case; its bytes then."""
-    sizes = [len(raw[9]) for raw in lot]
-    if count + len(lot) <= fetch.limit and taken + sum(sizes) <= fetch.limit_bytes:
-        return len(lot), taken + sum(sizes)
-    fits = 0
-    for size in sizes:
-        full = count + fits >= fetch.limit or taken + size > fetch.limit_bytes
-        if full and count + fits > 0:
-            break
-        fits, taken = fits + 1, taken + size
-    return fits, taken
 
 
 def _others_facts(facts: Mapping[str, bytes]) -> dict[str, bytes]:
