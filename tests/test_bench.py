@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import builtins
 import csv
+import io
 import json
 import socket
 import struct
@@ -15,10 +17,12 @@ import numpy as np
 import pytest
 
 from edge_agent import vision
+from edge_agent.core.messages import Purge, Purged
 from edge_agent.demo_pictures import ROOM, ROOM_INFRARED, STREETS
 from tests.bench import doctor, episodes, journal, outage, privacy, scenes, uplink
 from tests.support import bridge, far_line, gallery, lens, room
 from tests.support.broker import needs_mosquitto, wait_for
+from tests.support.desk import Desk, jpeg, released
 from tests.support.displacement import displacement
 from tests.support.peers import CameraHealth, PerceptualHash
 from tests.support.scene_set import NoSetError, read_set
@@ -479,6 +483,38 @@ def test_a_picture_is_found_by_either_of_its_ends_in_any_file_of_the_journal(tmp
     assert privacy.bytes_in(tmp_path) == {("camera-3", 61.25)}
 
 
+def test_a_purge_between_two_files_of_the_journal_shows_no_picture_that_is_gone(
+    tmp_path, monkeypatch
+):
+    """Database and log copied one after the other are of two moments: together they show what no moment had."""
+    folder, opened = tmp_path / "journal", set[str]()
+    with Desk(folder) as desk:
+        desk.spool.keep_picture(released("gate", 900.0, jpeg(0)))
+        desk.alarm()
+        desk.spool.purge(Purge(since_at=990.0, reason="privacy"))  # no picture is meant
+        desk.wait(Purged)
+        desk.spool.keep_picture(released("gate", 901.0, jpeg(1)))
+        desk.alarm()
+        before = privacy.rows_in(folder, tmp_path / "copy", "boot-1")
+        assert before == {("gate", 900.0), ("gate", 901.0)}, "one in the database, one in its log"
+        own = io.open
+
+        def opening(file, *words, **names):
+            if isinstance(file, (str, Path)) and Path(file).parent == folder:
+                since = len(desk.events)
+                opened.add(Path(file).name)
+                if opened == {"journal.db", "journal.db-wal"}:
+                    opened.add("purged")
+                    desk.spool.purge(Purge(since_at=0.0, reason="privacy"))
+                    desk.wait(Purged, since=since)
+            return own(file, *words, **names)
+
+        for module in (io, builtins):
+            monkeypatch.setattr(module, "open", opening)
+        assert privacy.rows_in(folder, tmp_path / "copy", "boot-1") == set()
+        assert "purged" in opened
+
+
 def test_a_quick_clock_waits_for_the_box_and_never_goes_back():
     clock = privacy.QuickClock()
     told: list[float] = []
@@ -521,7 +557,8 @@ def test_presses_in_the_short_form_find_pictures_before_and_none_after(tmp_path)
     with privacy.Rig(tmp_path, seed=1) as rig:
         rig.flow()
         wait_for(lambda: rig.subscriber.pictures, "a whole picture at the broker")
-        assert rig.pictures(rig.clock.now() - privacy.PURGE_S), "they are seen while they are there"
+        since = rig.clock.now() - privacy.PURGE_S
+        wait_for(lambda: rig.pictures(since), "pictures that are seen while they are there")
         presses = [rig.one(blocked=False), rig.one(blocked=True)]
         assert presses[0].kept > 0
         assert [press.left for press in presses] == [0, 0]

@@ -1468,6 +1468,42 @@ def test_a_purge_that_the_disk_refused_is_done_when_it_is_back(folder: Path):
         assert jpeg(0)[5_000:5_040] not in found
 
 
+def test_a_press_while_the_disk_comes_back_keeps_from_it_what_was_taken_before(folder: Path):
+    with Desk(folder) as desk:
+        desk.disk.fail(Fault.LOST, times=10**6)
+        desk.disk.broken = True
+        desk.spool.keep_picture(released("gate", 900.0, jpeg(0)))
+        desk.spool.keep_picture(released("gate", 990.0, jpeg(1)))
+        desk.alarm()
+        assert not desk.last(Committed).durable
+        seen: list[bool] | None = None
+
+        def at_commit() -> None:
+            nonlocal seen
+            if seen is None:
+                seen = []  # from here on: the opening itself destroys what the failed write left
+                desk.spool.purge(Purge(since_at=940.0, reason="privacy"))
+                return
+            raw = raw_of(folder)
+            seen.append(any(piece in raw for piece in pieces(1)))
+
+        desk.disk.broken = False
+        desk.disk.times = 0
+        desk.disk.before = at_commit
+        desk.clock.skip(31)
+        since = len(desk.events)
+        desk.ask()
+        desk.wait(Committed, lambda event: event.durable, since=since)
+        desk.alarm()
+        assert seen is not None
+        assert len(seen) > 3
+        assert not any(seen), "the purge waited for its turn, and the picture did not"
+        assert [stored.jpeg for stored in desk.read(camera="gate")] == [jpeg(0)]
+        told = [json.loads(s.data) for s in desk.read(audit=True) if s.kind == "privacy.purged"]
+        assert sum(stone["count"] for stone in told) == 1, "declared, and once"
+    assert check(str(folder)) == ()
+
+
 def test_memory_is_bounded_and_keeps_the_audit_trail_longest(folder: Path):
     disk = Disk()
     disk.broken = True

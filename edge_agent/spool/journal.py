@@ -163,6 +163,7 @@ class Spool:
         # Pictures that a press overtook, for the tombstone of its purge.
         self._void: deque[Row] = deque(maxlen=QUEUE_RECORDS)
         self._unkept: set[str] = set()  # facts that were told to be in memory alone
+        self._begun: list[Owed] = []  # purges that had their turn, and are owed all the same
         self._said = JournalTrouble(key=None, detail="", parked="")
         self._damage = ""  # a store was damaged in this run
         self._harm: str | None = None  # why the store that is being opened is to be replaced
@@ -470,6 +471,7 @@ class Spool:
         if self._open.durable and self._purge_parked(owed):
             self._notes.done(owed)
         else:
+            self._begun.append(owed)
             self._notes.keep()
         self._post(purged)
         self._report(force=True)
@@ -901,6 +903,7 @@ class Spool:
         self._open.close()
         self._store = disk
         self._owed = []
+        self._begun = [owed for owed in self._begun if owed in self._unreached]
         self._retry_at = math.inf
         self._say(None, "")
         self._report(force=True)  # first the epoch, then seqs of it
@@ -911,9 +914,11 @@ class Spool:
 
     def _move_to(self, disk: Store) -> tuple[list[Purged], dict[str, bytes]]:
         """Bring the disk what it was owed: the audit trail, purges, facts, then records. What is to be told of that."""
+        every = self._load_owed()
+        self._purge_memory(every)
         disk.adopt_from(self._open)
         purged: list[Purged] = []
-        for owed in self._load_owed():
+        for owed in every:
             purged.append(self._destroy(disk, owed, ()))
             if self._purge_parked(owed):
                 self._notes.done(owed)
@@ -923,6 +928,13 @@ class Spool:
         self._open.pour_into(disk, records=BATCH_RECORDS, size=BATCH_BYTES)
         told = self._unkept - self._queue.behind()  # the others are, when it is their turn
         return purged, {key: value for key, value in facts.items() if key in told}
+
+    def _purge_memory(self, every: Sequence[Owed]) -> None:
+        """Purges that came while the disk was being opened have not had their turn: what they mean is not brought over before it."""
+        for owed in every:
+            if owed not in self._begun:
+                self._post(self._open.purge(owed.command, owed.boot, (), until_at=owed.until_at))
+                self._begun.append(owed)
 
     def _say_full(self) -> None:
         store = self._open

@@ -12,7 +12,7 @@ import math
 import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from edge_agent.core.messages import Fetch, Rank, Settle
@@ -135,9 +135,10 @@ class Queue:
 
         *ahead*: the facts that were behind them, and are on the disk now; they come once more, as `Batch.ahead`, when *rows* do.
         On the way out all that waits is dropped: its tombstones are then the last batch, and no fact is in its turn any more.
+        A purge that came meanwhile takes pictures among them as if they had waited all the time.
         """
         with self._ready:
-            for row in reversed(rows):
+            for row in reversed(self._unpurged(rows)):
                 self._first_number -= 1
                 self._lines[row.rank].appendleft((self._first_number, row))
                 self._bytes += row.size
@@ -186,6 +187,15 @@ class Queue:
             self._bytes -= sum(row.size for row in dropped)
             self._purges.append(PurgeJob(owed, tuple(map(without_picture, dropped))))
             self._ready.notify()
+
+    def _unpurged(self, rows: Sequence[Row]) -> Sequence[Row]:
+        """*rows*; their pictures go with the purge that waits, if one does."""
+        if not self._purges:
+            return rows
+        job = self._purges.pop()
+        dropped = [without_picture(row) for row in rows if row.rank is Rank.PICTURE]
+        self._purges.append(replace(job, dropped=(*dropped, *job.dropped)))
+        return [row for row in rows if row.rank is not Rank.PICTURE]
 
     def close(self) -> None:
         """Take no more; what waits is still done."""

@@ -106,6 +106,7 @@ SURELY_CLOSED_S: Final = LIVE_AFTER_S + SPAN_S
 BACKLOG_LOW: Final = 30  # pictures
 BACKLOG_HIGH: Final = 120
 PATIENCE_S: Final = 90.0
+COPIES: Final = 20  # looks at the database until two are alike
 # On the wire `mono` is rounded.
 ROUNDING_S: Final = 0.002
 
@@ -430,13 +431,35 @@ def rows_in(journal: Path, scratch: Path, boot: str) -> set[Shown] | None:
         " JOIN camera ON camera.id = record.camera WHERE key >= 16 << 48 AND boot.name = ?"
     )
     try:
-        for path in journal.glob("journal.db*"):
-            if not path.name.endswith("-shm"):
-                shutil.copy(path, scratch)
+        files = _standing(journal)
+        if files is None:
+            return None
+        for name, raw in files.items():
+            (scratch / name).write_bytes(raw)
         with contextlib.closing(sqlite3.connect(scratch / "journal.db")) as store:
             return {(str(name), round(float(at), 6)) for name, at in store.execute(query, (boot,))}
     except (OSError, sqlite3.Error):
         return None
+
+
+def _standing(journal: Path) -> dict[str, bytes] | None:
+    """Database and log as they were at one moment; None = they are written all the time.
+
+    Read one after the other with a checkpoint between them, the two are of different moments: put together they show rows that are
+    deleted, and pages of other rows in their place. Read twice and the same each time, both stood still between the two reads.
+    """
+    before = _database(journal)
+    for _ in range(COPIES):
+        after = _database(journal)
+        if after == before:
+            return after
+        before = after
+    return None
+
+
+def _database(journal: Path) -> dict[str, bytes]:
+    names = ("journal.db", "journal.db-wal")
+    return {name: (journal / name).read_bytes() for name in names if (journal / name).exists()}
 
 
 def bytes_in(journal: Path) -> set[Shown]:
@@ -646,7 +669,7 @@ class Rig:
         later = self.line.picture_at()
         if self.clock.now() < released_at + SURELY_CLOSED_S:
             last = later
-        # A slow disk may have held up the very write that the purge waits for, so that the first look came before either.
+        # A slow disk may hold up the very write that the purge waits for, so that the first look came before either.
         back, _ = self._left(edge_at - PURGE_S, released_at + LIVE_AFTER_S)
         told = [at for mono, at in self.subscriber.told if mono >= edge_at - ROUNDING_S]
         press = Press(

@@ -5,7 +5,8 @@ import math
 
 import pytest
 
-from edge_agent.core.messages import Rank
+from edge_agent.core.messages import Purge, Rank
+from edge_agent.spool.owed import Owed
 from edge_agent.spool.values import Gap, Mark, Row, Stamp
 from edge_agent.spool.waiting import (
     AUDIT_BYTES,
@@ -17,6 +18,7 @@ from edge_agent.spool.waiting import (
     Batch,
     End,
     Idle,
+    PurgeJob,
     Queue,
 )
 
@@ -224,6 +226,25 @@ def test_what_is_to_be_remembered_alone_is_written_at_once_and_once(queue: Queue
     queue.fact("key", b"value")
     assert dict(batch(queue).facts) == {"key": b"value"}
     assert isinstance(queue.take(owing_at=math.inf, wake_at=-math.inf), Idle)
+
+
+def test_a_picture_that_the_disk_refused_goes_with_a_purge_that_came_meanwhile(
+    queue: Queue, clock: Hand
+):
+    for n in range(3):
+        queue.put(row(n, Rank.AUDIT))
+        queue.put(row(10 + n, Rank.PICTURE, camera="gate"))
+    taken = batch(queue)
+    queue.put(row(20, Rank.PICTURE, camera="alley"))
+    # Nobody pressed: the switch could not be read any more, so that no count of presses voids it.
+    queue.purge(Owed(Purge(since_at=0.0, reason="privacy"), "boot-1", clock.at))
+    queue.put_back(taken.rows[2:], {}, until=clock.at + 10)
+    job = queue.take(owing_at=math.inf, wake_at=-math.inf)
+    assert isinstance(job, PurgeJob)
+    assert [each.stamp.at for each in job.dropped] == [11, 12, 20]
+    assert all(each.data == b"" for each in job.dropped)
+    clock.at += 10
+    assert [each.stamp.at for each in rows_of(batches(queue, clock))] == [1, 2]
 
 
 def test_tombstones_that_were_put_back_are_told_with_later_ones(queue: Queue, clock: Hand):
