@@ -926,7 +926,10 @@ def _why_not(error: Exception, where: str, *, plain: bool) -> _Refusal:
     if isinstance(error, ssl.SSLCertVerificationError):
         detail = f"{where}: its certificate is not accepted: {error.verify_message}"
         return _Refusal(FindingKey.HUB_TLS, detail)
-    if isinstance(error, ssl.SSLError) or (not plain and isinstance(error, ConnectionResetError)):
+    # A pipe that broke is a reset, too: one that came between two writes.
+    if isinstance(error, ssl.SSLError) or (
+        not plain and isinstance(error, ConnectionResetError | BrokenPipeError)
+    ):
         return _Refusal(FindingKey.HUB_TLS, f"{where}: TLS failed: {_first_line(error)}")
     if isinstance(error, TimeoutError):
         detail = f"{where}: no answer within {DIAL_S:.0f} s"

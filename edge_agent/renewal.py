@@ -225,9 +225,10 @@ def enrol(url: str, csr: bytes, context: Context) -> list[x509.Certificate] | La
     """One POST to the endpoint *url*; blocks for `WHOLE_S` and the look-up of a name at most. NotRenewed, OSError, HTTPException."""
     parts = urlsplit(url)
     host, port = parts.hostname or "", parts.port or 443
-    cut = threading.Timer(WHOLE_S, _hang_up, args=(context,))
-    cut.daemon = True
-    with socket.create_connection((host, port), timeout=DIAL_S) as plain:
+    with socket.create_connection((host, port), timeout=DIAL_S) as plain, plain.dup() as twin:
+        # By a handle of its own: the time may be over before TLS has the connection, or while it writes.
+        cut = threading.Timer(WHOLE_S, _hang_up, args=(twin,))
+        cut.daemon = True
         cut.start()
         try:
             with context.wrap_socket(plain, server_hostname=host) as line:
@@ -247,6 +248,7 @@ def enrol(url: str, csr: bytes, context: Context) -> list[x509.Certificate] | La
                 body = response.read(ANSWER_MAX_BYTES + 1)
         finally:
             cut.cancel()
+            cut.join()  # or it might hang up on whoever gets the handle's number next
             context.close_last()
     where = _where(url)
     if response.status == _ACCEPTED:
@@ -349,12 +351,9 @@ def _life(pair: Pair) -> Life:
     )
 
 
-def _hang_up(context: Context) -> None:
-    line = context.last
-    if line is not None:
-        with contextlib.suppress(OSError):
-            # Not TLS's own: that lets go of the encryption first, under the thread that may be writing.
-            socket.socket.shutdown(line, socket.SHUT_RDWR)
+def _hang_up(line: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        line.shutdown(socket.SHUT_RDWR)
 
 
 def _seconds(text: str | None) -> float:

@@ -44,12 +44,9 @@ class _Socket(ssl.SSLSocket):
     """Looks at the dates as soon as the handshake is over: nothing has been sent by then but our certificate."""
 
     def do_handshake(self, block: bool = False) -> None:  # noqa: FBT001, FBT002 - as the library has it
-        context = self.context
-        if isinstance(context, Context):
-            context.last = self  # so that somebody can hang up while the other side keeps silent
         super().do_handshake(block)
-        if isinstance(context, Context):
-            context.shaken(self)
+        if isinstance(self.context, Context):
+            self.context.shaken(self)
 
 
 class Context(ssl.SSLContext):

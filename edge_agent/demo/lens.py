@@ -7,6 +7,7 @@ Not its job: what a picture shows (evidence.py).
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import selectors
@@ -50,8 +51,10 @@ class Lens:
         os.close(self._end_out)
         self._thread.join()
         os.close(self._end_in)
-        if self._fd >= 0:
-            os.close(self._fd)
+        with self._lock:
+            if self._fd >= 0:
+                os.close(self._fd)
+            self._fd = -1
 
     def watch(self, folder: Path) -> None:
         """Count what is read in *folder* from now on."""
@@ -69,6 +72,7 @@ class Lens:
     def taken(self) -> tuple[Path, ...] | None:
         """Each file read so far, once per reading; None if the kernel could not count them all."""
         with self._lock:
+            self._fetch()
             return None if self._broken else tuple(self._taken)
 
     def _run(self) -> None:
@@ -80,17 +84,23 @@ class Lens:
                 for key, _ in selector.select():
                     if key.fd == self._end_in:
                         return
-                    self._note(os.read(self._fd, _READ_BYTES))
+                    with self._lock:
+                        self._fetch()
+
+    def _fetch(self) -> None:
+        """What the kernel has counted by now; the thread may be held up while somebody asks. With the lock held."""
+        with contextlib.suppress(BlockingIOError):
+            while self._fd >= 0:
+                self._note(os.read(self._fd, _READ_BYTES))
 
     def _note(self, data: bytes) -> None:
-        with self._lock:
-            at = 0
-            while at < len(data):
-                number, what, _, length = _HEAD.unpack_from(data, at)
-                at += _HEAD.size
-                name = os.fsdecode(data[at : at + length].rstrip(b"\0"))
-                at += length
-                if what & _OVERFLOW:
-                    self._broken = True
-                elif name and number in self._folders:
-                    self._taken.append(self._folders[number] / name)
+        at = 0
+        while at < len(data):
+            number, what, _, length = _HEAD.unpack_from(data, at)
+            at += _HEAD.size
+            name = os.fsdecode(data[at : at + length].rstrip(b"\0"))
+            at += length
+            if what & _OVERFLOW:
+                self._broken = True
+            elif name and number in self._folders:
+                self._taken.append(self._folders[number] / name)

@@ -340,10 +340,16 @@ class Stage:
                 (at for at, cameras in self.log.opened if at >= since and not cameras), None
             )
 
+    def opened_at(self, camera: str, *, since: float) -> float | None:
+        """When the shutter was first opened for *camera* after *since*; None if it was not."""
+        with self._news:
+            return next(
+                (at for at, cameras in self.log.opened if at >= since and camera in cameras), None
+            )
+
     def was_open(self, camera: str, *, since: float) -> bool:
         """Whether the shutter was opened for *camera* at any time after *since*."""
-        with self._news:
-            return any(at >= since and camera in cameras for at, cameras in self.log.opened)
+        return self.opened_at(camera, since=since) is not None
 
     def board(self) -> Board | None:
         """All there is to see. Any thread."""

@@ -249,7 +249,8 @@ def _listen(jobs: Sequence[CameraJob], learnt: Mapping[str, _Learnt], patient: P
         _note(lines, learnt, patient, end)
     finally:
         child.kill()
-        child.wait(1)
+        with contextlib.suppress(subprocess.TimeoutExpired):  # in the grip of a driver: not for us
+            child.wait(1)
 
 
 def _servant() -> tuple[int | None, int | None, list[int] | None]:

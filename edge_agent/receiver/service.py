@@ -209,9 +209,9 @@ class Receiver:
             changed = bool(came) or self._connected.is_set() != was_connected
             changed = changed or self._why_not() != self._summary.not_connected
             was_connected = self._connected.is_set()
-            self._acknowledge(store, all_now=ended)
             if changed:
-                self._tell()
+                self._tell()  # first: whoever hears the acknowledgement may look at once
+            self._acknowledge(store, all_now=ended)
             if ended:
                 return
 

@@ -41,6 +41,7 @@ from edge_agent.spool.values import Mark
 _ROWS: Final = 200  # a step: a millisecond or two
 _PICTURES: Final = 2  # a step: 120 kB from a card
 _FILES: Final = 200
+STRAY: Final = "a picture without its record"
 # SQLite checks all in one go, in which no alarm is written: 0.4 s from a card. Beyond that, reading each record has to do.
 _QUICK_BYTES: Final = 16_000_000
 
@@ -242,7 +243,7 @@ def _picture_faults(c: sqlite3.Connection, folder: Path) -> Iterator[str]:
         os.close(descriptor)
     for path in sorted(folder.iterdir()):
         if path.name not in known:
-            yield f"{path}: a picture without its record"
+            yield f"{path}: {STRAY}"
 
 
 def _trail_faults(c: sqlite3.Connection) -> Iterator[str]:

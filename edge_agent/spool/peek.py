@@ -193,7 +193,9 @@ class Peek:
         found = [values for _, values in self._rows("store")]
         head = Head.of(found[0][1:]) if len(found) == 1 else None
         if head is not None:
-            self.state = read_state(head.trail)
+            # Before the first record the store has said nothing of its chain: there is none.
+            begun = head.trail or head.last_seq
+            self.state = read_state(head.trail) if begun else State(pictures={})
             self.last_seq, self.held = head.last_seq, head.held
         else:
             self._fault("the store's one row is damaged")

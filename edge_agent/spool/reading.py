@@ -1,7 +1,8 @@
 """The read-only door to a journal's audit trail and to its check, for a command beside the agent or without one.
 
-Promises: changes nothing and waits for nobody; what it gives is of one moment, or it says that it could not get that; every
-place where the chain does not hold, and every page that cannot be read, is named.
+Promises: changes nothing and waits for nobody, but a few seconds for a picture that may just be on its way to the card; what it
+gives is of one moment, or it says that it could not get that; every place where the chain does not hold, and every page that
+cannot be read, is named.
 Not its job: what the entries mean (edge_agent/audit), records (holdings.py).
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,15 +18,18 @@ from typing import Final
 
 from edge_agent.spool.chain import Break, Check, Entry, State
 from edge_agent.spool.files import FILE
-from edge_agent.spool.patrol import check
+from edge_agent.spool.patrol import STRAY, check
 from edge_agent.spool.peek import Peek, UnreadableError
 from edge_agent.spool.pictures import FOLDER
 from edge_agent.spool.schema import APPLICATION
 
 # A checkpoint under the reader comes once in some hundred pictures; a whole trail is read in a second or a few.
 _TRIES: Final = 5
-# A picture's file that is given to another just while it is looked at can look wrong twice in a row on a busy box, by the same name.
-_LOOKS: Final = 4
+# A picture's file that is given to another just while it is looked at can look wrong twice in a row on a busy box, by the same name:
+# so four looks. And a new picture's file is there before the commit that names it, and a worn card takes its time to sync:
+# so seconds between them, if such a file was found.
+_PAUSES_S: Final = (0.2, 0.6, 1.5)
+_pause: Final = threading.Event().wait
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,9 +89,11 @@ def check_beside(folder: str, scratch: str | None = None) -> tuple[str, ...]:
     *scratch*: where the copies are put, usually the system's own place; it needs room for the records, not for the pictures.
     """
     found = _check_copy(Path(folder), scratch)
-    for _ in range(_LOOKS - 1):
+    for pause_s in _PAUSES_S:
         if not found:
             break
+        if any(fault.endswith(STRAY) for fault in found):
+            _pause(pause_s)
         again = frozenset(_check_copy(Path(folder), scratch))
         found = tuple(fault for fault in found if fault in again)
     return found
