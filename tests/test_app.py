@@ -27,6 +27,7 @@ from edge_agent.spool import Holdings, Spool
 from edge_agent.vision import References
 from tests.support.broker import free_port, mosquitto, needs_mosquitto
 from tests.support.film import Film, film, stills, street
+from tests.support.patience import patient
 from tests.support.rig import Box, CameraOf, await_that, command, committed, ended, stays_so
 from tests.support.wired import Wired
 
@@ -46,7 +47,7 @@ def running(app: App) -> Iterator[list[int]]:
         yield codes
     finally:
         app.stop()
-        thread.join(20)
+        thread.join(patient(20.0))
         assert not thread.is_alive(), "the agent did not stop"
 
 
@@ -66,6 +67,14 @@ def doorbell() -> Iterator[tuple[int, list[str]]]:
         threading.Thread(target=watch, daemon=True).start()
         yield door.getsockname()[1], visitors
         door.shutdown(socket.SHUT_RDWR)
+
+
+def all_who_came(port: int, visitors: list[str]) -> int:
+    """How many came, those included who stand before the door while its keeper is held up: they are let in in order."""
+    with socket.create_connection(("127.0.0.1", port)) as last:
+        own = str(last.getsockname())
+        await_that("its own visit", lambda: own in visitors, within_s=10)
+    return len(visitors)
 
 
 def clip_box(folder: Path, *, hub_port: int | None = None) -> Box:
@@ -133,7 +142,7 @@ def test_the_same_box_asks_its_cameras_once_its_switch_reads_live(tmp_path: Path
             await_that("both cameras asked", lambda: len(visitors) >= 2, within_s=15)
             wiring.press()
             await_that("private", lambda: set(box.gates().values()) == {"private"}, within_s=5)
-            asked = len(visitors)
+            asked = all_who_came(port, visitors)
             stays_so("silence", lambda: len(visitors) <= asked, for_s=4)
 
 
@@ -157,8 +166,15 @@ def test_a_press_destroys_what_waits_and_a_released_switch_starts_from_nothing(
         await_that("nothing that waits", lambda: kept() == 0, within_s=5)
         stays_so("dark", lambda: wiring.lamps() == (True, False) and not kept(), for_s=4)
         wiring.release()
-        await_that("held first", lambda: box.gates() == {"mawar": "held"}, within_s=20)
-        assert kept() in (0, None), "a picture before its camera was proven again"
+
+        def kept_while_held() -> list[int]:
+            """Looked at between two looks at the gate: a test that is held up in between must not blame the proven camera."""
+            looks = (box.gates(), kept(), box.gates())
+            held = looks[0] == looks[2] == {"mawar": "held"}
+            return [looks[1]] if held and isinstance(looks[1], int) else []
+
+        found = await_that("held first", kept_while_held, within_s=20, every_s=0.05)
+        assert found == [0], "a picture before its camera was proven again"
     assert not list(tmp_path.rglob("*owed*")), "a note of a purge that is done"
 
 
@@ -288,7 +304,7 @@ def test_a_cut_run_is_held_and_one_work_order_that_outlives_the_process(tmp_path
         await_that(
             "its finding again", lambda: ("mawar", "cable_open") in box.findings(), within_s=20
         )
-        (after,) = orders()
+        (after,) = await_that("its work order again", orders, within_s=20)
         assert after["order"] == order["order"]
         assert after["bring"] == order["bring"]
         assert "55 m of outdoor Cat5e cable" in str(after["bring"])
@@ -318,14 +334,15 @@ def test_told_to_stop_it_says_farewell_and_ends_well(tmp_path: Path) -> None:
             await_that("its birth", lambda: told and told[-1][1]["state"] == "online", within_s=15)
             assert agent.terminate() == 0
             await_that("its farewell", lambda: told[-1][1]["state"] == "offline", within_s=5)
+            # A farewell, and not the Will that the broker publishes for the dead: the box took its leave. The broker hears of
+            # that after the farewell, and says so when it gets to it.
+            leave = "Received DISCONNECT from kuningan-03-05-box-1"
+            await_that("its leave", lambda: leave in broker.log.read_text(), within_s=5)
         finally:
             box.end()
             listener.disconnect()
             listener.loop_stop()
         assert [what["state"] for _, what in told] == ["online", "offline"]
-        # A farewell, and not the Will that the broker publishes for the dead: the box took its leave.
-        log = broker.log.read_text()
-        assert "Received DISCONNECT from kuningan-03-05-box-1" in log
     assert not box.socket.exists(), "it left its socket behind"
     assert "Traceback" not in agent.words()
 

@@ -37,6 +37,7 @@ from edge_agent.spool.files import FILE
 from edge_agent.spool.schema import PAGE
 from edge_agent.spool.values import Stamp
 from tests.support import build
+from tests.support.patience import patient
 from tests.support.play import LIVE, PRESSED, Play
 from tests.support.rig import command
 
@@ -101,7 +102,7 @@ class Box:
         self._put += 1
         spool.keep(what)
         with self._came:
-            assert self._came.wait_for(lambda: self._committed >= self._put, 15)
+            assert self._came.wait_for(lambda: self._committed >= self._put, patient(15.0))
 
     def wait(self, seconds: float) -> None:
         self.clock.at += seconds
@@ -655,7 +656,7 @@ def test_it_runs_as_a_command_while_an_agent_holds_the_journal(box: Box):
             command("audit", "--journal", str(box.folder), "--since", "2023-11-14T00:00Z"),
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=patient(60.0),
             check=False,
         )
     assert (done.returncode, done.stderr) == (0, "")
@@ -671,7 +672,7 @@ def test_a_reader_that_has_enough_ends_it_without_a_traceback(box: Box):
         assert process.stderr is not None
         process.stdout.close()
         said = process.stderr.read()
-        assert (process.wait(timeout=60), said) == (2, b"")
+        assert (process.wait(timeout=patient(60.0)), said) == (2, b"")
 
 
 def test_a_long_trail_is_not_kept_in_memory(box: Box):

@@ -362,7 +362,7 @@ def systemd(request, tmp_path, monkeypatch):
     )
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
         receiver.bind(name.replace("@", "\0", 1) if name.startswith("@") else name)
-        receiver.settimeout(5)
+        receiver.settimeout(patient(5.0))
         monkeypatch.setenv("NOTIFY_SOCKET", name)
         yield receiver
 

@@ -59,6 +59,7 @@ from edge_agent.device import Device
 from tests.support import evil_servers
 from tests.support.evil_servers import evil, question
 from tests.support.lamp import lamplit, weakest_lamp
+from tests.support.patience import patient
 
 # ---- the pipe ----
 
@@ -514,7 +515,7 @@ def watched(folder: Path, steps: Callable[[Watch], Iterable[Step]]) -> list[Said
         )
     )
     watches[0].start()
-    assert source.over.wait(50.0), (failed, said[-3:])
+    assert source.over.wait(patient(50.0)), (failed, said[-3:])
     return said
 
 

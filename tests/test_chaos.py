@@ -17,6 +17,7 @@ import pytest
 from tests.support.broker import needs_mosquitto, wait_for
 from tests.support.chaos import Chaos, Fault, Kind, Packets, Way, draw
 from tests.support.outbox import Outbox
+from tests.support.patience import patient
 from tests.support.storm import Report, judge, main, storm
 
 pytestmark = [pytest.mark.broker, pytest.mark.enable_socket]
@@ -179,10 +180,10 @@ def ends() -> Iterator[Ends]:
     with (
         closing(socket.create_server(("127.0.0.1", 0))) as server,
         Chaos(server.getsockname()[1]) as line,
-        closing(socket.create_connection(("127.0.0.1", line.port), timeout=10.0)) as box,
+        closing(socket.create_connection(("127.0.0.1", line.port), timeout=patient(10.0))) as box,
     ):
         broker, _ = server.accept()
-        broker.settimeout(10.0)
+        broker.settimeout(patient(10.0))
         with closing(broker):
             # The broker's end is there a moment before the line counts as one: a fault armed in between would find nothing.
             wait_for(lambda: line.connections == 1, "the line is up")
@@ -230,7 +231,7 @@ def test_a_hole_swallows_both_ways_and_tells_nobody(ends: Ends) -> None:
         end.settimeout(0.1)
         with pytest.raises(TimeoutError):
             end.recv(1)
-    ends.broker.settimeout(10.0)
+    ends.broker.settimeout(patient(10.0))
     ends.box.close()
     assert ends.ends(ends.broker), "the line itself ends with its box"
 
@@ -290,7 +291,7 @@ def test_garbage_comes_in_between(ends: Ends) -> None:
         target=lambda: come.put(b"".join(iter(lambda: ends.box.recv(99), b"")))
     )
     reader.start()
-    found = come.get(timeout=10.0)
+    found = come.get(timeout=patient(10.0))
     reader.join(10.0)
     assert found.endswith(PUBACK)
     assert len(found) > len(PUBACK)

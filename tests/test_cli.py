@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from edge_agent import __version__, cli
+from tests.support.patience import patient
 from tests.support.rig import command, ended
 
 
@@ -28,7 +29,7 @@ def test_no_command_leaves_a_core_dump() -> None:
         "cli.main(['--version'])\n"
         "assert resource.getrlimit(resource.RLIMIT_CORE) == (0, 0)\n"
     )
-    subprocess.run([sys.executable, "-c", asked], check=True, timeout=30)
+    subprocess.run([sys.executable, "-c", asked], check=True, timeout=patient(30.0))
 
 
 def test_without_a_command_it_shows_the_commands_and_fails(

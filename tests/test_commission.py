@@ -26,6 +26,7 @@ from edge_agent.status import StatusServer
 from edge_agent.vision import References, Refusal
 from edge_agent.vision.describe import describe
 from tests.support import build, play, room
+from tests.support.patience import patient
 
 STREET = demo_pictures.STREETS[0]
 
@@ -755,7 +756,9 @@ def test_a_clip_is_recorded_through_the_real_capture(tmp_path, monkeypatch):
     said: list[str] = []
     burst = commission.take_burst(camera, 5, say=said.append, clock=SystemClock())
     assert not isinstance(burst, NoPictures), said
-    assert set(burst.pictures) == set(BURST)
+    # Of pictures that wait the newest wins: whoever is held up here misses one, and gets the next round's.
+    assert len(burst.pictures) == 5
+    assert set(burst.pictures) <= set(BURST)
     assert burst.device == Device(codec="clip", width=640, height=360)
     assert isinstance(commission.references_from(burst.pictures, light="day"), References)
 
@@ -839,7 +842,8 @@ def test_a_usb_camera_that_the_agent_holds_is_told_at_once_with_the_commands_tha
 def test_a_usb_camera_that_is_broken_is_not_called_busy_and_the_stopped_agent_is_not_forgotten(
     tmp_path, monkeypatch, capsys
 ):
-    monkeypatch.setattr(commission, "PATIENCE_S", 2.0)
+    # Within that a worker starts, and finds out.
+    monkeypatch.setattr(commission, "PATIENCE_S", patient(2.0))
     monkeypatch.setattr(commission, "BURST_S", 1.0)
     camera = UsbCamera(tmp_path, monkeypatch, busy=False)
     street = Street(Privacy(switch=SwitchKind.LATCHING))

@@ -32,6 +32,7 @@ from tests.support.evil_servers import evil
 from tests.support.film import Film, film, stills, street
 from tests.support.http_camera import http_camera
 from tests.support.measure import family
+from tests.support.patience import patient
 from tests.support.rig import Box, CameraOf, Process, await_that, repeating
 from tests.support.rtsp_camera import RtspServer, rtsp_server
 
@@ -204,7 +205,7 @@ def commission(box: Box) -> None:
         for camera in box.cameras
     ]
     for one in at_work:
-        assert one.child.wait(90) == 0, one.words()
+        assert one.child.wait(patient(90.0)) == 0, one.words()
 
 
 def test_outages_of_broker_agent_and_camera_cost_no_record_and_no_other_cameras_pictures(

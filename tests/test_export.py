@@ -45,6 +45,7 @@ from edge_agent.stick import MANIFEST, SUMS, Import, Stick
 from tests.support import powercut
 from tests.support.broker import iotcore, wait_for
 from tests.support.desk import Desk, HandClock, jpeg, released
+from tests.support.patience import patient
 
 IDENTITY = Identity(kelurahan="kuningan", rw="rw-03", rt="rt-02", box="box-1")
 NAME = wire.prefix(IDENTITY)
@@ -399,6 +400,41 @@ def test_what_changes_between_two_looks_is_no_fault(
     assert isinstance(fault, Fault)
     assert fault.what == f"{street.folder}/{FILE}: ruined"
     assert not any(Path(place).exists() for place in looks), "the copies are gone"
+
+
+def test_a_picture_on_its_way_to_a_slow_card_is_no_fault(
+    street: Street, monkeypatch: pytest.MonkeyPatch
+):
+    """Its file is there while the card still syncs it, and no row names it before that."""
+    from edge_agent.spool import reading
+
+    with street.agent() as desk:
+        street.fill(desk, 20)
+        known = set((street.folder / "pictures").iterdir())
+        on_the_card, looker = threading.Event(), threading.current_thread()
+        sync = os.fdatasync
+
+        def slow(descriptor: int) -> None:
+            assert threading.current_thread() is looker or on_the_card.wait(patient(60.0))
+            sync(descriptor)
+
+        def pause(_: float) -> None:
+            on_the_card.set()
+            desk.alarm()
+
+        monkeypatch.setattr(os, "fdatasync", slow)
+        monkeypatch.setattr(reading, "_pause", pause)
+        try:
+            desk.spool.keep_picture(released("gate", street.clock.now(), jpeg(77)))
+            wait_for(lambda: set((street.folder / "pictures").iterdir()) > known, "its file")
+            assert "sound" in street.journal("check")
+            assert on_the_card.is_set(), "its file was not looked at while it had no row"
+        finally:
+            on_the_card.set()
+        stray = street.folder / "pictures" / "999999"
+        stray.write_bytes(b"x")
+        (fault,) = faults(str(street.folder), None)
+        assert fault.what == f"{stray}: a picture without its record"
 
 
 def test_no_room_for_the_copy_is_said(street: Street):

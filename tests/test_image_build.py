@@ -25,6 +25,7 @@ from types import ModuleType
 import pytest
 
 from edge_agent.provision.network import networkd, read
+from tests.support.patience import patient
 
 ROOT = Path(__file__).parents[1]
 IMAGE = ROOT / "image-build"
@@ -51,7 +52,7 @@ def sh(script: str, *words: str | Path) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=30,
+        timeout=patient(30.0),
         env=SBIN,
     )
 
@@ -297,7 +298,7 @@ def run(*command: str | Path) -> str:
         capture_output=True,
         text=True,
         check=False,
-        timeout=50,
+        timeout=patient(50.0),
         env=SBIN,
     )
     assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
@@ -517,7 +518,7 @@ def apart(script: str, *words: str | Path) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=50,
+        timeout=patient(50.0),
         env=SBIN,
     )
 
@@ -827,7 +828,7 @@ def inventory(root: Path, out: Path) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=30,
+        timeout=patient(30.0),
         env=os.environ | {"SOURCE_DATE_EPOCH": "1795305600"},
     )
 
@@ -941,7 +942,7 @@ def test_a_folder_with_anything_else_in_it_is_never_replaced(tmp_path: Path):
         capture_output=True,
         text=True,
         check=False,
-        timeout=50,
+        timeout=patient(50.0),
         cwd=tmp_path,
         # Relative, as one types it: to where it is typed.
         env=os.environ | {"OUT": "home", "XDG_CACHE_HOME": str(tmp_path / "cache")},
@@ -955,7 +956,7 @@ def test_a_folder_with_anything_else_in_it_is_never_replaced(tmp_path: Path):
 def mirror() -> Iterator[socket.socket]:
     """A mirror of Debian that takes the call and never answers: a build that asks it is in the midst of its work."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        listening.settimeout(50)
+        listening.settimeout(patient(50.0))
         yield listening
 
 
@@ -981,14 +982,14 @@ def building_from(mirror: socket.socket, folder: Path) -> subprocess.Popen[bytes
 def until_it_hangs_up(caller: socket.socket) -> None:
     """Waits for the end of whoever called, deep in mmdebstrap: so everything between here and there has ended too."""
     with caller:
-        caller.settimeout(50)
+        caller.settimeout(patient(50.0))
         while caller.recv(65536):
             pass
 
 
 @building
 @pytest.mark.enable_socket
-@pytest.mark.timeout(150)
+@pytest.mark.timeout(900)
 def test_a_build_that_is_ended_leaves_no_process_and_no_folder(
     mirror: socket.socket, tmp_path: Path
 ):
@@ -1008,7 +1009,7 @@ def test_a_build_that_is_ended_leaves_no_process_and_no_folder(
         caller, _ = mirror.accept()
         assert not left.exists()
         build.send_signal(signal.SIGTERM)
-        assert build.wait(50) == 143
+        assert build.wait(patient(50.0)) == 143
         until_it_hangs_up(caller)
     assert list(work.iterdir()) == []
     assert not (tmp_path / "out").exists()

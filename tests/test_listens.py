@@ -25,9 +25,11 @@ LISTEN = "0A"
 def inodes(pid: int) -> set[str]:
     """Of the sockets that a process holds; none if it has ended."""
     found = set()
-    folder = Path(f"/proc/{pid}/fd")
-    for entry in list(folder.iterdir()) if folder.exists() else ():
-        with suppress(FileNotFoundError):  # closed meanwhile
+    entries: list[Path] = []
+    with suppress(FileNotFoundError, ProcessLookupError):
+        entries = list(Path(f"/proc/{pid}/fd").iterdir())
+    for entry in entries:
+        with suppress(FileNotFoundError, ProcessLookupError):  # closed meanwhile
             target = str(entry.readlink())
             if target.startswith("socket:["):
                 found.add(target.removeprefix("socket:[").removesuffix("]"))
@@ -40,8 +42,11 @@ def open_doors(pids: Iterable[int]) -> list[str]:
     for pid in pids:
         own = inodes(pid)
         for table in ("tcp", "tcp6", "udp", "udp6"):
-            path = Path(f"/proc/{pid}/net/{table}")
-            for line in path.read_text().splitlines()[1:] if path.exists() else ():
+            text = ""
+            # Without IPv6 there is no such table; a process that has ended has none at all.
+            with suppress(FileNotFoundError, ProcessLookupError):
+                text = Path(f"/proc/{pid}/net/{table}").read_text()
+            for line in text.splitlines()[1:]:
                 words = line.split()
                 local, peer, state, inode = words[1], words[2], words[3], words[9]
                 if inode not in own:
@@ -64,7 +69,7 @@ def test_a_door_would_be_seen() -> None:
         number = server.getsockname()[1]
         assert set(open_doors([me])) - before == {f"udp 0100007F:{number:04X} of {me}"}
         server.connect(("127.0.0.1", 9))
-        assert set(open_doors([me])) == before
+        assert set(open_doors([me])) <= before
     if socket.has_ipv6:
         with suppress(OSError), closing(socket.create_server(("::1", 0), family=socket.AF_INET6)):
             assert any(door.startswith("tcp6 ") for door in open_doors([me]))
@@ -90,9 +95,10 @@ def test_a_running_agent_listens_on_nothing(tmp_path: Path) -> None:
                 lambda: pids if len(pids := [each.pid for each in family(agent.pid)]) > 1 else None,
                 within_s=30,
             )
+            peers = Path(f"/proc/{agent.pid}/net/tcp")
+            connected = f":{broker.port:04X} 01"
+            await_that("its hub", lambda: connected in peers.read_text(), within_s=60)
             assert any(inodes(pid) for pid in pids), "there were sockets to look at"
             assert open_doors(pids) == []
-            peers = Path(f"/proc/{agent.pid}/net/tcp").read_text()
-            assert f":{broker.port:04X} 01" in peers, "while it was connected to its hub"
         finally:
             box.end()

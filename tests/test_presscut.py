@@ -24,7 +24,7 @@ from edge_agent.core.messages import Json
 from edge_agent.press_note import NOTE, _found
 from edge_agent.spool import check
 from tests.support import powercut
-from tests.support.presscut import PURGE_S, Box, Life, Shown, marks
+from tests.support.presscut import PATIENCE_S, PURGE_S, Box, Life, Shown, marks
 from tests.support.rig import await_that
 
 CUTS = int(os.environ.get("PRIVACY_CUTS", "10"))
@@ -66,7 +66,7 @@ def look(disk: Path, desk: Path) -> Found:
 def restart_pressed(journal: Path) -> None:
     """The power is back, and the switch still pressed."""
     clock = SystemClock()
-    until = clock.now() + 20
+    until = clock.now() + PATIENCE_S
     with Box(journal, "boot-2", pressed=True) as box:
         while not box.purged:
             assert clock.now() < until, box.agent.status(at=box.clock.now())
@@ -168,7 +168,7 @@ def test_no_end_of_the_process_alone_leaves_a_picture_that_was_to_go(
     before = look(disk, desk)
     window = {shown for shown in before.rows if shown[1] >= pressed_at - PURGE_S}
     clock = SystemClock()
-    until = clock.now() + 60
+    until = clock.now() + PATIENCE_S
     pressed = when != "unheard and released"
     with Box(
         disk / "journal", "boot-1", pressed=pressed, runtime=runtime, from_s=pressed_at + gap_s

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import queue
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -16,7 +17,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import pkcs7
 
-from edge_agent import renewal
+from edge_agent import renewal, tls
 from edge_agent.clock import SystemClock
 from edge_agent.core.messages import CertificateRead, Died, Event
 from edge_agent.core.renewal import FIRST_S, REFUSALS, TURNED_DOWN
@@ -36,6 +37,7 @@ from tests.support.local_ca import (
     pem,
     server_context,
 )
+from tests.support.patience import patient
 
 pytestmark = pytest.mark.enable_socket
 
@@ -179,8 +181,9 @@ def test_a_hub_that_keeps_refusing_does_not_make_the_box_ask_again_and_again(tmp
         assert len(told.script.requests) == 1
 
 
-def test_a_new_pair_is_tried_at_the_hubs_door_before_the_link_depends_on_it(tmp_path):
+def test_a_new_pair_is_tried_at_the_hubs_door_before_the_link_depends_on_it(tmp_path, monkeypatch):
     """A hub that knows nothing of the new authority: told at once, and the old pair stays."""
+    monkeypatch.setattr(renewal, "ALERT_S", patient(5.0))
     other = Authority("Kota baru")
     with box(tmp_path, Est(other), ca=ROOT.pem + other.pem, hub_takes=ROOT.pem) as told:
         read = told.look()
@@ -303,7 +306,7 @@ def test_an_endpoint_that_needs_a_person_first_is_asked_again_when_it_said(tmp_p
 
 @pytest.mark.parametrize("how", ["drip", "hang"])
 def test_an_endpoint_that_drips_or_hangs_costs_a_minute_at_most(tmp_path, monkeypatch, how):
-    monkeypatch.setattr(renewal, "WHOLE_S", 0.3)
+    monkeypatch.setattr(renewal, "WHOLE_S", 1.0)
     done = threading.Event()
     script = Est(ROOT, drip=done) if how == "drip" else Est(ROOT, hang=done)
     with box(tmp_path, script) as told:
@@ -313,8 +316,35 @@ def test_an_endpoint_that_drips_or_hangs_costs_a_minute_at_most(tmp_path, monkey
         assert told.pairs.offer().name == "configured"
 
 
+def test_an_endpoint_that_hangs_is_cut_although_the_time_was_over_before_tls_began(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(renewal, "WHOLE_S", 0.0)
+    at_the_door, hung_up, done = (threading.Event() for _ in range(3))
+    hang_up, do_handshake = renewal._hang_up, tls._Socket.do_handshake
+
+    def hangs_up(line: socket.socket) -> None:
+        assert at_the_door.wait(patient(10))
+        hang_up(line)
+        hung_up.set()
+
+    def late(line: tls._Socket, block: bool = False) -> None:
+        at_the_door.set()
+        assert hung_up.wait(patient(10))
+        line.settimeout(None)  # nothing but the cut ends it
+        do_handshake(line, block)
+
+    monkeypatch.setattr(renewal, "_hang_up", hangs_up)
+    monkeypatch.setattr(tls._Socket, "do_handshake", late)
+    with box(tmp_path, Est(ROOT, hang=done)) as told:
+        read = told.look()
+        done.set()
+        assert read.trouble
+        assert told.script.requests == []
+
+
 def test_an_endpoint_that_never_shakes_hands_is_given_up(tmp_path, monkeypatch):
-    monkeypatch.setattr(renewal, "WHOLE_S", 0.3)
+    monkeypatch.setattr(renewal, "WHOLE_S", 1.0)
     with (
         listener(None) as port,
         box(tmp_path, url=f"https://localhost:{port}/.well-known/est") as told,

@@ -23,6 +23,7 @@ from edge_agent.tls import Context
 from tests.support.broker import free_port, iotcore, mosquitto, needs_mosquitto, wait_for
 from tests.support.evil_servers import evil, garbage, hangs_up, never_answers
 from tests.support.local_ca import Authority, listener, server_context
+from tests.support.patience import patient
 
 pytestmark = [pytest.mark.broker, pytest.mark.enable_socket]
 
@@ -30,7 +31,9 @@ BOX = Identity(kelurahan="kuningan", rw="03", rt="05", box="box-1")
 ECHO = "cctv/v1/kuningan/03/05/box-1/echo"
 
 
-def trip(port: int, *, within_s: float = 5.0, host: str = "127.0.0.1", **more: bool) -> Trip:
+def trip(
+    port: int, *, within_s: float = patient(5.0), host: str = "127.0.0.1", **more: bool
+) -> Trip:
     hub = Hub(host=host, port=port, tls=None)
     return roundtrip.go(
         hub, BOX, pair=None, clock=SystemClock(), mark="a1b2", within_s=within_s, **more
@@ -107,7 +110,7 @@ def test_a_broker_that_forbids_the_echo_is_told_from_one_that_forbids_the_box(tm
     acl.write_text(f"{rights}\n")
     acl.chmod(0o600)
     with mosquitto(tmp_path / "m", f"acl_file {acl}") as broker:
-        found = trip(broker.port, within_s=1.0)
+        found = trip(broker.port, within_s=5.0)
     assert found.fault is None
     assert found.back_s is None
     assert found.seen
@@ -159,9 +162,10 @@ def test_a_certificate_that_cannot_be_used_and_a_hub_that_does_not_want_it(tmp_p
         key=SecretRef(file="/nowhere"),
     )
 
-    def go(port: int) -> Trip:
+    def go(port: int, within_s: float = patient(5.0)) -> Trip:
         hub = Hub(host="localhost", port=port, tls=tls)
-        return roundtrip.go(hub, BOX, pair=ours.pair(), clock=SystemClock(), mark="a", within_s=2.0)
+        pair, clock = ours.pair(), SystemClock()
+        return roundtrip.go(hub, BOX, pair=pair, clock=clock, mark="a", within_s=within_s)
 
     with ExitStack() as stack:
         strict = server_context(ours.pair("hub"), tmp_path, clients=theirs.pem)
@@ -169,7 +173,7 @@ def test_a_certificate_that_cannot_be_used_and_a_hub_that_does_not_want_it(tmp_p
         other = server_context(theirs.pair("hub"), tmp_path)
         assert go(stack.enter_context(listener(other))).fault is Fault.HUB_UNKNOWN
         mute = stack.enter_context(listener(None))
-        assert go(mute).fault is Fault.NO_ANSWER
+        assert go(mute, 1.0).fault is Fault.NO_ANSWER
     (tmp_path / "ca.pem").write_bytes(b"nothing of use")
     assert go(1).fault is Fault.OWN_UNUSABLE
 

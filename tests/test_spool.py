@@ -71,8 +71,18 @@ from edge_agent.spool.store import SETTLE_RECORDS, Store
 from edge_agent.spool.values import Row, Stamp, checksum, checksum_of_names, end_of_cover, merged
 from tests.support import powercut
 from tests.support.build import picture as taken
-from tests.support.desk import Desk, HandClock, declared, jpeg, numbers, raw_of, released
+from tests.support.desk import (
+    Desk,
+    HandClock,
+    StillClock,
+    declared,
+    jpeg,
+    numbers,
+    raw_of,
+    released,
+)
 from tests.support.head import tell
+from tests.support.patience import patient
 
 
 @pytest.fixture
@@ -135,16 +145,17 @@ def test_an_alarm_is_committed_at_once_and_takes_along_what_came_before(
     assert desk.alarm() == 3, "it did not wait for its batch"
 
 
-def test_quiet_records_share_a_commit_for_half_a_second(desk: Desk):
-    before = desk.disk.commits
-    desk.keep(*(desk.note(n) for n in range(20)))
-    desk.clock.skip(0.1)
-    desk.ask()
-    assert desk.last(Committed).last_seq == 0
-    desk.clock.skip(0.5)
-    desk.ask()
-    desk.wait(Committed, lambda event: event.last_seq == 20)
-    assert desk.disk.commits == before + 1
+def test_quiet_records_share_a_commit_for_half_a_second(folder: Path):
+    with Desk(folder, clock=StillClock()) as desk:
+        before = desk.disk.commits
+        desk.keep(*(desk.note(n) for n in range(20)))
+        desk.clock.skip(0.1)
+        desk.ask()
+        assert desk.last(Committed).last_seq == 0
+        desk.clock.skip(0.5)
+        desk.ask()
+        desk.wait(Committed, lambda event: event.last_seq == 20)
+        assert desk.disk.commits == before + 1
 
 
 def test_fifty_records_close_a_batch(desk: Desk):
@@ -459,7 +470,7 @@ def test_a_slow_disk_costs_metrics_then_pictures_and_never_a_caller(folder: Path
     with Desk(folder) as desk:
         desk.disk.go.clear()
         desk.keep(desk.note("first", rank=Rank.AUDIT))
-        assert desk.disk.hanging.wait(10)
+        assert desk.disk.hanging.wait(patient(10))
         started = (
             desk.clock.now()
         )  # and none of these calls ever waits for a disk that does not go on
@@ -487,7 +498,7 @@ def test_a_purge_leaves_no_byte_of_the_pictures_meant_and_spares_the_others(fold
     earlier = HandClock("boot-0")
     with Desk(folder, clock=earlier) as desk:
         desk.spool.keep_picture(released("gate", 5_000.0, jpeg(99)))
-    with Desk(folder) as desk:
+    with Desk(folder, clock=StillClock()) as desk:
         for n in range(20):
             desk.spool.keep_picture(released(("gate", "alley")[n % 2], 900.0 + n, jpeg(n)))
         desk.keep(desk.note("note"))
@@ -539,7 +550,7 @@ def test_a_purge_goes_before_everything_that_waits(folder: Path):
         desk.alarm()
         desk.disk.go.clear()
         desk.keep(desk.note("blocks", rank=Rank.AUDIT))
-        assert desk.disk.hanging.wait(10)
+        assert desk.disk.hanging.wait(patient(10))
         for n in range(1, 100):
             desk.spool.keep_picture(released("gate", 900.0 + n, jpeg(n, 60_000)))
         desk.spool.purge(Purge(since_at=0.0, reason="privacy"))
@@ -636,7 +647,7 @@ def test_what_a_press_overtook_is_never_written_although_the_core_is_busy(folder
     with Desk(folder) as desk:
         desk.disk.go.clear()
         desk.keep(desk.note("blocks", rank=Rank.AUDIT))
-        assert desk.disk.hanging.wait(10)
+        assert desk.disk.hanging.wait(patient(10))
         for n in range(3):
             desk.spool.keep_picture(released("gate", 980.0 + n, jpeg(n)), press=0)
         desk.keep(desk.note("stays"))
@@ -756,20 +767,13 @@ def test_a_purge_takes_everything_that_waits_in_memory_however_old(folder: Path)
         desk.alarm()
         desk.disk.go.clear()
         desk.keep(desk.note("blocks", rank=Rank.AUDIT))
-        assert desk.disk.hanging.wait(10)
+        assert desk.disk.hanging.wait(patient(10))
         desk.spool.keep_picture(released("gate", 801.0, jpeg(1)))
         desk.spool.purge(Purge(since_at=1_000.0, reason="privacy"))
         desk.disk.go.set()
         desk.wait(Purged)
         desk.alarm()
         assert [stored.jpeg for stored in desk.read(camera="gate")] == [jpeg(0)], "older: it stays"
-
-
-class StillClock(HandClock):
-    """Moves by hand alone: nothing is due before its time, however slow the machine is."""
-
-    def now(self) -> float:
-        return 1_000.0 + self._skipped
 
 
 class Purges:
@@ -920,7 +924,7 @@ def owing(folder: Path, *, runtime: Path | None, fault: Fault = Fault.LOST) -> N
             desk.wait(Purged)
             desk.wait(Committed, lambda event: not event.durable)
         else:
-            desk.spool._thread.join(10)
+            desk.spool._thread.join(patient(10))
             assert not desk.spool._thread.is_alive()
     assert any(piece in raw_of(folder) for piece in pieces(1)), "else there is nothing to forget"
 
@@ -975,8 +979,8 @@ def test_a_purge_owed_by_an_earlier_run_waits_on_for_a_disk_that_is_still_broken
     with Desk(folder, runtime=runtime, disk=disk) as desk:
         assert "to be purged are still on it" in desk.wait(JournalTrouble).detail
         disk.broken = False
-        desk.clock.skip(31)
         since = len(desk.events)
+        desk.clock.skip(31)
         desk.ask()
         desk.wait(Purged, lambda event: event.seqs == (2,), since=since)
         assert [stored.jpeg for stored in desk.read(camera="gate")] == [jpeg(0)]
@@ -1027,7 +1031,7 @@ def test_a_runtime_folder_that_is_not_there_keeps_no_purge_from_being_done(folde
 def test_what_is_remembered_is_answered_once_it_is_on_the_disk(desk: Desk):
     desk.disk.go.clear()
     desk.spool.remember(Memory.SWITCH, b"pressed")
-    assert desk.disk.hanging.wait(10)
+    assert desk.disk.hanging.wait(patient(10))
     assert desk.all(Remembered) == [], "before the disk has it"
     desk.disk.go.set()
     answer = desk.wait(Remembered)
@@ -1038,7 +1042,7 @@ def test_what_is_remembered_is_answered_once_it_is_on_the_disk(desk: Desk):
 def test_only_the_newest_value_is_answered(desk: Desk):
     desk.disk.go.clear()
     desk.spool.remember(Memory.SWITCH, b"one")
-    assert desk.disk.hanging.wait(10)
+    assert desk.disk.hanging.wait(patient(10))
     desk.spool.remember(Memory.SWITCH, b"two")
     desk.spool.remember(Memory.ORDERS, b"orders")
     desk.disk.go.set()
@@ -1055,8 +1059,8 @@ def test_what_is_in_memory_alone_is_said_to_be_and_told_again_when_the_disk_has_
     answer = desk.wait(Remembered, lambda event: event.memory is Memory.SWITCH)
     assert answer == Remembered(memory=Memory.SWITCH, value=b"pressed", durable=False)
     desk.disk.times = 0
-    desk.clock.skip(31)
     since = len(desk.events)
+    desk.clock.skip(31)
     desk.ask()
     desk.wait(Remembered, since=since)
     later = [event for event in desk.events[since:] if isinstance(event, Remembered)]
@@ -1067,14 +1071,15 @@ def test_a_memory_does_not_wait_behind_what_waits(folder: Path):
     with Desk(folder) as desk:
         desk.disk.go.clear()
         desk.keep(desk.note("blocks", rank=Rank.AUDIT))
-        assert desk.disk.hanging.wait(10)
+        assert desk.disk.hanging.wait(patient(10))
         for n in range(500):
             desk.keep(desk.note(n))
         desk.spool.remember(Memory.SWITCH, b"pressed")
-        commits = desk.disk.commits
+        told: list[bool] = []  # before each commit after the one that hung
+        desk.disk.before = lambda: told.append(bool(desk.all(Remembered)))
         desk.disk.go.set()
         desk.wait(Remembered)
-        assert desk.disk.commits <= commits + 3, "the one that hung, and the next"
+        assert told.count(False) <= 2, "the next"
 
 
 def test_an_empty_purge_is_told_too(desk: Desk):
@@ -1431,8 +1436,8 @@ def test_without_a_disk_it_goes_on_in_memory_and_moves_back(folder: Path):
         assert not desk.last(Committed).durable, "tried again, and still broken"
         desk.disk.broken = False
         desk.disk.times = 0
-        desk.clock.skip(31)
         since = len(desk.events)
+        desk.clock.skip(31)
         desk.ask()
         desk.wait(Committed, lambda event: event.durable, since=since)
         desk.wait(JournalTrouble, lambda event: event.key is None, since=since)
@@ -1459,8 +1464,8 @@ def test_a_purge_that_the_disk_refused_is_done_when_it_is_back(folder: Path):
         desk.wait(Purged)
         assert desk.read(camera="gate") == [], "what is still on the disk is not shown"
         desk.disk.times = 0
-        desk.clock.skip(31)
         since = len(desk.events)
+        desk.clock.skip(31)
         desk.ask()
         assert desk.wait(Purged, since=since) == Purged(seqs=(1,), cameras=("gate",))
         assert desk.read(camera="gate") == []
@@ -1552,7 +1557,7 @@ def test_a_disk_that_hangs_does_not_keep_the_agent_from_leaving(
     with Desk(folder) as desk:
         desk.disk.go.clear()
         desk.keep(desk.note(rank=Rank.AUDIT))
-        assert desk.disk.hanging.wait(10)
+        assert desk.disk.hanging.wait(patient(10))
         desk.spool.close()
         assert not desk.disk.go.is_set(), "it came back although the disk hangs"
         desk.disk.go.set()
@@ -1628,7 +1633,7 @@ class Street(RuleBasedStateMachine):
         place = "/dev/shm" if Path("/dev/shm").is_dir() else None  # where a sync costs nothing
         self.home = tempfile.TemporaryDirectory(dir=place)
         self.folder = Path(self.home.name) / "journal"
-        self.clock = HandClock()
+        self.clock = StillClock()
         self.at = 1.0
         self.count = 0
         self.highest = 0
@@ -1721,7 +1726,7 @@ class Street(RuleBasedStateMachine):
         things = [self.put(word) for word in what]
         self.clock.skip(1.1)
         self.desk.spool.fetch(self.desk.question(limit=1))
-        self.desk.spool._thread.join(10)
+        self.desk.spool._thread.join(patient(10))
         assert not self.desk.spool._thread.is_alive()
         self.start()
         landed = self.desk.last(Committed).last_seq - self.highest
@@ -1838,10 +1843,13 @@ def test_nothing_accepted_is_lost_when_the_agent_is_killed(folder: Path):
     for number in range(12):
         life = powercut.Life(folder, number)
         life.listen(moments.uniform(0.02, 0.4), clock)
-        life.kill()
+        while life.kept < life.first_seq + 100:  # on a slow disk that moment comes too soon
+            life.hear_one()
         lives.append(life)
+        while number == 11 and not any(one.settling for one in lives):
+            life.hear_one()
+        life.kill()
     assert verify(folder, lives) > 1_000
-    assert any(life.settling for life in lives)
 
 
 @pytest.mark.timeout(600)
@@ -1863,6 +1871,8 @@ def test_nothing_accepted_is_lost_when_the_power_is_cut(tmp_path: Path):
                 pytest.skip(f"mounting is forbidden here: {error.stderr!r}")
             life = powercut.Life(disk / "journal", number)
             life.listen(moments.uniform(0.1, 0.6), clock)
+            while life.kept < life.first_seq + 60:  # on a slow disk that moment comes too soon
+                life.hear_one()
             life.stop()
             shutil.copyfile(image, after)  # what had reached the disk when the light went out
             life.kill()
@@ -1998,7 +2008,7 @@ def test_the_trail_outlives_the_records_that_the_hub_has(folder: Path):
 
 
 def test_the_first_entry_after_a_start_tells_what_was_before(folder: Path):
-    clock = HandClock()
+    clock = StillClock()
     with Desk(folder, clock=clock) as desk:
         desk.keep(moved(desk))
         for n in range(3):
@@ -2062,8 +2072,8 @@ def test_in_memory_the_chain_goes_on_and_comes_back_to_the_disk(folder: Path):
         desk.settle((1, upto))
         desk.spool.keep_picture(released("gate", 902.0, jpeg(2)))
         desk.disk.broken, desk.disk.times = False, 0
-        desk.clock.skip(31)
         since = len(desk.events)
+        desk.clock.skip(31)
         desk.ask()
         desk.wait(Committed, lambda event: event.durable, since=since)
         assert desk.epoch == on_disk
@@ -2226,7 +2236,7 @@ def test_entries_dropped_moved_or_doubled_are_named(data: st.DataObject):
 
 
 def test_the_trail_is_read_beside_a_running_agent_and_nothing_is_changed(folder: Path):
-    with Desk(folder) as desk:
+    with Desk(folder, clock=StillClock()) as desk:
         for n in range(
             300
         ):  # more than the log holds, so that part is in the file and part in the log
@@ -2250,6 +2260,21 @@ def test_the_trail_is_read_beside_a_running_agent_and_nothing_is_changed(folder:
         desk.alarm()
     again, _ = entries_of(folder)
     assert [(entry.place, entry.data) for entry in again] == [(e.place, e.data) for e in found]
+
+
+def test_a_power_cut_before_the_first_record_leaves_a_trail_without_a_break(folder: Path):
+    with Desk(folder) as desk:
+        shutil.copytree(folder, folder.parent / "copy")
+        desk.keep(moved(desk))
+        desk.alarm()
+    found, trail = entries_of(folder.parent / "copy")
+    assert (found, trail.breaks, trail.faults) == ([], (), ())
+    # But a store that has given a seq has spoken of its chain.
+    tell(folder / FILE, trail="")
+    _, trail = entries_of(folder)
+    assert [item.why for item in trail.breaks] == [
+        "the store's word on the end of its chain cannot be read"
+    ]
 
 
 @pytest.mark.parametrize("checkpointed", [False, True])

@@ -27,6 +27,7 @@ from rich.console import Console
 from edge_agent import status as status_module
 from edge_agent.clock import SystemClock
 from edge_agent.status import CLIENTS_MAX, NoAnswer, StatusServer, fetch, main, render
+from tests.support.patience import patient
 
 CLOCK = SystemClock()
 WELL: dict[str, object] = {
@@ -185,7 +186,7 @@ def ask_until_answered(path: Path) -> dict[str, object]:
         try:
             return fetch(str(path))
         except NoAnswer:
-            assert CLOCK.now() - began < 20
+            assert CLOCK.now() - began < patient(20)
             threading.Event().wait(0.05)
 
 
@@ -204,13 +205,13 @@ def test_no_more_than_four_are_served_at_once(path):
 
     def snapshot() -> bytes:
         entered.release()
-        go_on.wait(20)
+        go_on.wait(patient(20))
         return json.dumps(WELL).encode()
 
     with StatusServer(str(path), snapshot):
         clients = [silent_client(path) for _ in range(CLIENTS_MAX)]
         for _ in clients:
-            assert entered.acquire(timeout=20)
+            assert entered.acquire(timeout=patient(20))
         with pytest.raises(NoAnswer, match="too many ask at once"):
             fetch(str(path))
         go_on.set()
@@ -332,7 +333,7 @@ def test_a_second_user_in_the_group_may_ask_and_nobody_else():
                     extra_groups=list(groups),
                     capture_output=True,
                     text=True,
-                    timeout=20,
+                    timeout=patient(20),
                     check=True,
                     cwd="/",
                 )
@@ -366,9 +367,9 @@ def test_watching_goes_on_until_ctrl_c(path, more):
         )
         try:
             for _ in range(2):
-                assert served.acquire(timeout=20)
+                assert served.acquire(timeout=patient(20))
             child.send_signal(signal.SIGINT)
-            out, err = child.communicate(timeout=20)
+            out, err = child.communicate(timeout=patient(20))
         finally:
             child.kill()
             child.wait()

@@ -13,6 +13,7 @@ from edge_agent.clock import SystemClock
 from edge_agent.tls import client_context
 from tests.support.evil_servers import answers, dripping_header, evil, floods_body, garbage
 from tests.support.local_ca import Authority, Est, est, now_s
+from tests.support.patience import patient
 
 CLOCK = SystemClock()
 NOON = 1_795_262_400.0  # 2026-11-21 12:00:00 UTC
@@ -59,24 +60,24 @@ def test_the_date_of_an_answer(head, told):
     assert told_time.of_head(head) == told
 
 
-def asked(behaviour) -> float | None:
+def asked(behaviour, within_s: float) -> float | None:
     with evil(behaviour) as port:
-        return told_time.of_camera("127.0.0.1", port, end=CLOCK.now() + 1.0, clock=CLOCK)
+        return told_time.of_camera("127.0.0.1", port, end=CLOCK.now() + within_s, clock=CLOCK)
 
 
 @pytest.mark.enable_socket
 def test_a_camera_is_asked_by_onvif_first_and_else_believed_by_its_date():
     body = SOAP.format(second=5, month=11).encode()
     date = "Date: Sat, 21 Nov 2026 12:00:00 GMT"
-    assert asked(answers("200 OK", body, date)) == NOON + 5
-    assert asked(answers("404 Not Found", b"no", date)) == NOON
-    assert asked(answers("404 Not Found", b"no")) is None
+    assert asked(answers("200 OK", body, date), patient(5.0)) == NOON + 5
+    assert asked(answers("404 Not Found", b"no", date), patient(5.0)) == NOON
+    assert asked(answers("404 Not Found", b"no"), patient(5.0)) is None
 
 
 @pytest.mark.enable_socket
 @pytest.mark.parametrize("behaviour", [garbage, dripping_header, floods_body])
 def test_a_hostile_camera_is_left_in_time(behaviour):
-    assert asked(behaviour) is None
+    assert asked(behaviour, 1.0) is None
 
 
 @pytest.mark.enable_socket
@@ -93,12 +94,14 @@ def test_the_hub_tells_it_by_https_to_a_box_that_it_knows(tmp_path: Path):
     (tmp_path / "ca.pem").write_bytes(authority.pem)
     with est(Est(authority), authority.pair("hub"), tmp_path, clients=authority.pem) as url:
         context = client_context(str(tmp_path / "ca.pem"), pair, clock=Trusted())
-        told = told_time.of_hub(url, context, end=CLOCK.now() + 5, clock=CLOCK)
-        assert told == pytest.approx(now_s(), abs=5)
+        began_s = now_s()
+        told = told_time.of_hub(url, context, end=CLOCK.now() + patient(5), clock=CLOCK)
+        assert told is not None
+        assert began_s - 1 <= told <= now_s()  # whole seconds
         (tmp_path / "ca.pem").write_bytes(Authority("Orang lain").pem)
         context = client_context(str(tmp_path / "ca.pem"), pair, clock=Trusted())
         with pytest.raises(ssl.SSLCertVerificationError):
-            told_time.of_hub(url, context, end=CLOCK.now() + 5, clock=CLOCK)
+            told_time.of_hub(url, context, end=CLOCK.now() + patient(5), clock=CLOCK)
 
 
 class Trusted(SystemClock):

@@ -13,9 +13,11 @@ from pathlib import Path
 import pytest
 
 from edge_agent.core.messages import Committed, Rank
+from edge_agent.spool.journal import OPEN_S
+from tests.support.patience import patient
 from tests.torture import cut, damage, faults, full, kill, points, trace
 from tests.torture.__main__ import FORMS, KINDS, numbers, table
-from tests.torture.book import Desk, Proof, Tally, declared, verify
+from tests.torture.book import START_S, Desk, Proof, Tally, declared, verify
 from tests.torture.card import Card, pick_up, put_down
 from tests.torture.things import thing
 from tests.torture.trace import Op
@@ -27,7 +29,11 @@ TRIALS = dict(zip(KINDS, FORMS["tiny"], strict=True))
 @pytest.mark.parametrize(
     "part", [kill, cut, points, faults, full, damage], ids=lambda part: part.__name__
 )
-def test_the_journal_stands_it(part, tmp_path: Path):
+def test_the_journal_stands_it(part, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    # How soon it is open is for `make torture` on a machine of its own to say; here, that it ever is.
+    for place in ("torture.book", "torture.full"):
+        monkeypatch.setattr(f"tests.{place}.START_S", patient(START_S))
+    monkeypatch.setattr("edge_agent.spool.journal.OPEN_S", patient(OPEN_S))
     kind = part.__name__.rpartition(".")[2]
     tally = part.run(TRIALS[kind], "ci", tmp_path)
     if tally.skipped:
@@ -35,7 +41,7 @@ def test_the_journal_stands_it(part, tmp_path: Path):
     assert tally.trials == TRIALS[kind]
     assert tally.accepted
     assert tally.good, table({kind: tally})
-    assert tally.worst_start_s < 10
+    assert tally.worst_start_s < patient(START_S)
 
 
 def filled(folder: Path, count: int) -> Proof:

@@ -96,6 +96,7 @@ SENSOR_THREAD: Final = "sensors"
 DWELL_S: Final = 0.2  # six times as long as 99 of 100 presses take
 HAND_S: Final = 1.0  # of the box's clock: then a press is no loose wire
 FLOW_S: Final = 0.5  # a picture takes 0.4 s on the line
+SEE_TO_S: Final = 3.0  # the journal sees to a purge within that, or pictures were left
 REAL_S: Final = 0.05  # the clock is the real one so long before a press
 BLOCK_S: Final = 5.0
 ANY_MOMENT: Final = 0.2
@@ -698,7 +699,7 @@ class Rig:
 
     def _left(self, since: float, before: float = math.inf) -> tuple[set[Shown], float]:
         """Pictures of the window of which there still is anything once the journal had 3 s to see to it, and when it was looked."""
-        patient_until = time.monotonic() + 3.0
+        patient_until = time.monotonic() + SEE_TO_S
         while True:
             found = self.pictures(since, before)
             now = time.monotonic()

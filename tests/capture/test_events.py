@@ -313,6 +313,14 @@ class _Log(logging.Handler):
         self.lines.append(record.getMessage())
         self.first.set()
 
+    def wait_for(self, words: str) -> None:
+        """Until a line says *words*."""
+        while True:
+            self.first.clear()
+            if any(words in line for line in self.lines):
+                return
+            assert self.first.wait(WAIT_S), self.lines
+
 
 @pytest.fixture
 def said() -> Iterator[_Log]:
@@ -419,10 +427,8 @@ def test_a_stream_that_falls_silent_is_left(said, monkeypatch):
     monkeypatch.setattr(events, "SILENT_S", 0.2)
     recorder = Recorder()
     with evil(recorder.behave) as port, Ear().listens(_camera("gate", port)):
-        recorder.let_in.wait(WAIT_S)
-        said.first.clear()
-        assert said.first.wait(WAIT_S)
-    assert any("lost" in line for line in said.lines)
+        assert recorder.let_in.wait(WAIT_S)
+        said.wait_for("lost")
 
 
 @served
@@ -438,9 +444,7 @@ def test_a_flood_is_cut_off_whether_in_floods_or_in_drops(said, piece, monkeypat
             line.sendall(b"%x\r\n%b\r\n" % (len(piece), piece))
 
     with evil(floods) as port, Ear().listens(_camera("gate", port)):
-        while not any("in a minute" in line for line in said.lines):
-            said.first.clear()
-            assert said.first.wait(WAIT_S), said.lines
+        said.wait_for("in a minute")
 
 
 @served
@@ -452,9 +456,7 @@ def test_lines_after_the_end_of_a_stream_are_not_waited_for(said):
             line.sendall(b"a: b\r\n" * 1000)
 
     with evil(trails) as port, Ear().listens(_camera("gate", port)):
-        while not any("it ended the stream" in line for line in said.lines):
-            said.first.clear()
-            assert said.first.wait(WAIT_S), said.lines
+        said.wait_for("it ended the stream")
 
 
 @served

@@ -14,11 +14,13 @@ from typing import Any
 
 import pytest
 
+from edge_agent.clock import SystemClock
 from edge_agent.core.messages import Json
 from edge_agent.core.settings import Camera, CameraKind, SecretRef
 from edge_agent.doctor import cameras as module
 from edge_agent.doctor.cameras import CHECKS
 from edge_agent.doctor.check import Agent, Patient, Result, State
+from tests.support import patience
 from tests.support.broker import free_port, needs_mosquitto
 from tests.support.evil_servers import answers, evil, hangs_up, never_answers, question, rtsp_status
 from tests.support.ward import LOGIN, Box, Ward, ward
@@ -29,6 +31,9 @@ pytestmark = [
     pytest.mark.enable_socket,
     pytest.mark.timeout(600),
 ]
+
+
+USUAL_S = Patient(settings=None, config_file=Path(), clock=SystemClock()).within_s
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +49,10 @@ def box(street: Ward) -> Box:
 
 def asked(of: Patient) -> list[Result]:
     (check,) = CHECKS
+    if (
+        of.within_s == USUAL_S
+    ):  # for a machine that is busy with others; the decoder has to be loaded
+        of = replace(of, within_s=patience.patient(USUAL_S))
     results = check.ask(of)
     assert {result.key for result in results} <= {check.key, *check.also}
     for result in results:
@@ -301,9 +310,28 @@ def test_a_child_that_never_speaks_is_ended_in_time(box, monkeypatch, tmp_path):
     assert {(key, state) for _, key, state in wrong(results)} == {("camera.reach", State.WARNING)}
 
 
+def test_a_child_that_a_driver_holds_after_it_was_killed_costs_no_answer(box, monkeypatch):
+    children: list[subprocess.Popen[bytes]] = []
+
+    class Held(subprocess.Popen[bytes]):
+        def wait(self, timeout: float | None = None) -> int:
+            words = self.args if isinstance(self.args, list) else []
+            if timeout is None or "edge_agent.capture.look" not in words:
+                return super().wait(timeout)
+            children.append(self)
+            raise subprocess.TimeoutExpired(self.args, timeout)
+
+    monkeypatch.setattr(subprocess, "Popen", Held)
+    results = asked(box.patient())
+    for child in children:
+        child.wait()
+    assert children
+    assert wrong(results) == set()
+
+
 @pytest.mark.parametrize(
     ("within_s", "state"),
-    [(1.2, State.WARNING), (4.0, State.FAULT)],  # 0.4 s of it are kept for the page
+    [(1.2, State.WARNING), (10.0, State.FAULT)],  # 0.4 s of it are kept for the page
 )
 def test_a_camera_is_silent_only_if_it_had_time_to_answer(
     box, monkeypatch, tmp_path, within_s, state

@@ -24,6 +24,7 @@ from edge_agent.doctor.run import (
 )
 from edge_agent.status import StatusServer
 from tests.doctor.test_check import REMEDY
+from tests.support.patience import patient
 from tests.support.patient import PASSWORD, SoundBox
 
 
@@ -62,10 +63,10 @@ def test_a_check_that_breaks_is_a_fault_with_its_name_and_without_what_it_read(b
 def test_a_check_that_hangs_is_a_fault_with_its_name(box):
     forever = threading.Event()
     checks = [check("a.hangs", lambda _: [forever.wait()]), check("a.fine", fine)]
-    report = examine(box.patient(within_s=0.5), checks)
+    report = examine(box.patient(within_s=4.0), checks)
     forever.set()
     assert states(report) == {"a.hangs": State.FAULT, "a.fine": State.OK}
-    assert "no answer within 0.5 s" in repr(report)
+    assert "no answer within 4 s" in repr(report)
 
 
 def test_one_that_has_much_to_load_and_is_late_is_a_warning(box):
@@ -83,9 +84,9 @@ def test_one_that_has_much_to_load_and_is_late_is_a_warning(box):
 
 def test_checks_do_not_wait_for_each_other(box):
     # Each waits for the other: one after the other they would never end.
-    meeting = threading.Barrier(2, timeout=20)
+    meeting = threading.Barrier(2, timeout=patient(20))
     checks = [check(f"a.{n}", lambda _: [well(str(meeting.wait()), "met")]) for n in range(2)]
-    assert set(states(examine(box.patient(within_s=20), checks))) == {"0", "1"}
+    assert set(states(examine(box.patient(within_s=patient(20)), checks))) == {"0", "1"}
 
 
 def test_answers_come_group_by_group_the_worst_first(box):
@@ -115,7 +116,9 @@ def test_the_time_counts_from_the_beginning_of_the_command(box):
     assert report.took_s >= 60.0
 
 
-def test_after_a_slow_start_the_checks_have_their_time_all_the_same(box):
+def test_after_a_slow_start_the_checks_have_their_time_all_the_same(box, monkeypatch):
+    least_s = patient(run._LEAST_S)
+    monkeypatch.setattr(run, "_LEAST_S", least_s)
     seen: list[float] = []
     meeting = threading.Event()
 
@@ -132,7 +135,7 @@ def test_after_a_slow_start_the_checks_have_their_time_all_the_same(box):
     checks = [check("a.fine", late), check("a.other", lets_go)]
     report = examine(box.patient(within_s=60.0, began_at=began), checks)
     assert set(states(report).values()) == {State.OK}
-    assert 0 < seen[0] <= 2.5
+    assert 0 < seen[0] <= least_s
 
 
 def test_nothing_asked_is_well(box):

@@ -72,7 +72,7 @@ def test_a_login_that_is_refused_is_said_and_not_that_nobody_is_there(
     broker = Mosquitto(tmp_path / "broker", anonymous=False).start()
     try:
         folder = str(tmp_path / "hub")
-        assert main(["--port", str(broker.port), "--folder", folder, "--once", "1"]) == 2
+        assert main(["--port", str(broker.port), "--folder", folder, "--once", "5"]) == 2
     finally:
         broker.kill()
     told = capsys.readouterr()
@@ -128,7 +128,7 @@ def test_a_line_that_comes_and_goes_ends_a_short_visit_all_the_same(
     tmp_path: Path, after: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with answering(CONNACK + bytes.fromhex(after)) as port:
-        code = main(["--port", str(port), "--folder", str(tmp_path), "--once", "3"])
+        code = main(["--port", str(port), "--folder", str(tmp_path), "--once", "5"])
     assert code == 0
     assert capsys.readouterr().err == ""
 

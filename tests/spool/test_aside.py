@@ -153,6 +153,7 @@ class Doomed(Desk):
         self.spool.__enter__()
         assert self._over.wait(patient(15))
         self.spool.close()
+        self.spool._thread.join(patient(15))
         assert not self.spool._thread.is_alive()
 
 

@@ -45,7 +45,7 @@ def wait_for(there: Callable[[], object], what: str, within_s: float = 30.0) -> 
 
 def await_port(port: int, process: subprocess.Popen[bytes] | None = None) -> None:
     """Wait until somebody listens on *port*; a *process* that ended has failed."""
-    deadline = time.monotonic() + START_S
+    deadline = time.monotonic() + patient(START_S)
     while True:
         if process is not None and process.poll() is not None:
             raise AssertionError(f"broker ended with {process.returncode}")
@@ -102,7 +102,7 @@ class Mosquitto:
             process.kill()
         else:
             process.terminate()
-        process.wait(10)
+        process.wait(patient(10))
 
 
 @contextmanager
@@ -145,7 +145,7 @@ def iotcore(folder: Path) -> Iterator[int]:
     config = folder / "rumqttd.toml"
     config.write_text(_IOTCORE_CONFIG.format(port=port))
     broker = Broker(config_path=str(config))
-    broker.start()
+    broker.start(patient(START_S))
     try:
         yield port
     finally:

@@ -277,10 +277,6 @@ class Chaos:
         match fault.kind:
             case Kind.CUT:
                 self._cut(line, reset=chance.random() < 0.5)
-            case Kind.BLACKHOLE:
-                line.black |= {Way.UP, Way.DOWN}
-            case Kind.ONE_WAY:
-                line.black.add(way)
             case Kind.HALF_CLOSE:
                 line.sink(way).shutdown(socket.SHUT_WR)
                 line.black.add(way)
@@ -290,7 +286,9 @@ class Chaos:
             case Kind.DELAY:
                 self._closed.wait(chance.uniform(*DELAY_S))
                 self._forward(line, way, packet)
-            case Kind.LOSE_PUBACK | Kind.LOSE_PUBLISH | Kind.HANGS_UP:
+            case (
+                Kind.LOSE_PUBACK | Kind.LOSE_PUBLISH | Kind.HANGS_UP | Kind.BLACKHOLE | Kind.ONE_WAY
+            ):
                 pass
             case Kind.DOUBLE_PUBACK | Kind.DOUBLE_PUBLISH:
                 self._forward(line, way, packet * 2)
@@ -308,6 +306,11 @@ class Chaos:
                 self._left -= 1
                 return None
             self._fault = None
+            # With the lock held: whoever sees that it struck finds the hole there, the other way's thread too.
+            if fault.kind is Kind.BLACKHOLE:
+                line.black |= {Way.UP, Way.DOWN}
+            elif fault.kind is Kind.ONE_WAY:
+                line.black.add(way)
             if fault.kind is Kind.HANGS_UP and (mark := _MARK.search(packet)) is not None:
                 self._poison = mark.group()
             self.struck.append(fault)

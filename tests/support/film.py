@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 import edge_agent
+from tests.support.patience import patient
 
 FPS: Final = 25
 PHOTOGRAPHS: Final = Path(edge_agent.__file__).parent / "demo_pictures"
@@ -72,7 +73,7 @@ def stills(clip: Path, folder: Path, *, count: int, apart_s: float = 1.0) -> lis
         "ffmpeg", "-nostdin", "-loglevel", "error", "-y", "-framerate", str(FPS), "-i", str(clip),
         *("-vf", f"fps={1 / apart_s}", "-frames:v", str(count), "-q:v", "3", str(folder / "%03d.jpg")),
     ]  # fmt: skip
-    subprocess.run(command, check=True, timeout=120)
+    subprocess.run(command, check=True, timeout=patient(120.0))
     found = sorted(folder.glob("*.jpg"))
     assert len(found) == count, f"{clip} is too short for {count} pictures"
     return found

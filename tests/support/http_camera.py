@@ -9,6 +9,8 @@ import socket
 import subprocess
 from typing import TYPE_CHECKING, Final
 
+from tests.support.patience import patient
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -63,7 +65,7 @@ auth.require = ("/" => ("method" => "{method}", "realm" => "{_REALM}", "require"
         yield camera
     finally:
         process.kill()
-        process.wait(10)
+        process.wait(patient(10.0))
 
 
 def _free_port() -> int:
@@ -73,7 +75,7 @@ def _free_port() -> int:
 
 
 def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
-    for _ in range(200):
+    for _ in range(round(patient(200))):
         assert process.poll() is None, "lighttpd did not start"
         with socket.socket() as probe:
             probe.settimeout(1.0)

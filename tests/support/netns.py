@@ -20,6 +20,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.patience import patient
+
 ROUTER, BOX, HUB = "10.77.0.1", "10.77.0.2", "203.0.113.9"
 ROUTER_6, BOX_6, HUB_6 = "fd77::1", "fd77::2", "2001:db8:9::9"
 NAME = "hub.test"
@@ -109,9 +111,11 @@ class Street:
             six = ("-6",) if ":" in gateway else ()
             self.at(self.box, *six, "route", "add", "default", "via", gateway)
 
-    def name_servers(self, *servers: str) -> None:
+    def name_servers(self, *servers: str, within_s: int = 1) -> None:
         self.etc.mkdir(parents=True, exist_ok=True)
-        text = "options timeout:1 attempts:1\n" + "".join(f"nameserver {one}\n" for one in servers)
+        text = f"options timeout:{within_s} attempts:1\n" + "".join(
+            f"nameserver {one}\n" for one in servers
+        )
         (self.etc / "resolv.conf").write_text(text)
 
     def clear(self) -> None:
@@ -146,18 +150,21 @@ class Street:
                 yield
             finally:
                 process.stdin.close()
-                process.wait(10)
+                process.wait(patient(10.0))
 
-    def climb(self, host: str = HUB, *, far: bool = True) -> list[dict[str, object]]:
-        """The ladder's steps as the box sees them."""
+    def climb(
+        self, host: str = HUB, *, far: bool = True, patience: float = 1.0
+    ) -> list[dict[str, object]]:
+        """The ladder's steps as the box sees them. *patience*: the ladder's own, more where somebody is sure to answer."""
         done = subprocess.run(
             [
                 *(str(_IP), "netns", "exec", self.box),
-                *(sys.executable, "-m", "tests.support.netns", "climb", host, str(int(far))),
+                *(sys.executable, "-m", "tests.support.netns", "climb"),
+                *(host, str(int(far)), str(patience)),
             ],
             capture_output=True,
             cwd=ROOT,
-            timeout=100,
+            timeout=patient(100.0),
             check=False,
         )
         assert done.returncode == 0, done.stderr.decode()
@@ -215,14 +222,16 @@ def _router(port: int, knows: str) -> None:
         sys.stdin.read()
 
 
-def _climb(host: str, *, far: bool) -> None:
+def _climb(host: str, *, far: bool, patience: float) -> None:
     from edge_agent.clock import SystemClock
     from edge_agent.core.messages import Climb
     from edge_agent.core.settings import Hub
     from edge_agent.ladder import Ladder
 
     settings = Hub(host=host, port=8883, tls=None)
-    ladder = Ladder(settings, (), pair=None, post=lambda _: None, clock=SystemClock())
+    ladder = Ladder(
+        settings, (), pair=None, post=lambda _: None, clock=SystemClock(), patience=patience
+    )
     steps = ladder.steps(Climb(far=far))
     print(
         json.dumps(
@@ -243,4 +252,4 @@ if __name__ == "__main__":
     if sys.argv[1] == "router":
         _router(int(sys.argv[2]), sys.argv[3])
     else:
-        _climb(sys.argv[2], far=sys.argv[3] == "1")
+        _climb(sys.argv[2], far=sys.argv[3] == "1", patience=float(sys.argv[4]))

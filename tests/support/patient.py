@@ -17,7 +17,7 @@ from edge_agent.core.settings import Settings
 from edge_agent.doctor.check import Agent, Patient, Result, State
 from edge_agent.doctor.run import load as load_checks
 from edge_agent.simulate import Street
-from tests.support import build
+from tests.support import build, patience
 
 SERVICE_UID = 4242
 PASSWORD = "rahasia-Gang-Mawar-88"
@@ -235,6 +235,7 @@ class SoundBox:
             why_no_factory=self.why_no_factory,
             owners=self.owners,
             program=self.program,
+            within_s=patience.patient(4.5),
         )
         return replace(made, **changes)
 

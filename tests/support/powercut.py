@@ -18,7 +18,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from tests.support.patience import patient
+
 ROOT = Path(__file__).resolve().parents[2]
+OPENED_S = patient(20.0)
 
 
 class Child:
@@ -42,10 +45,10 @@ class Child:
         """Hear what it tells for so long after it opened the journal."""
         until = None
         while until is None or clock.now() < until:
-            left = 20.0 if until is None else max(0.0, until - clock.now())
+            left = OPENED_S if until is None else max(0.0, until - clock.now())
             ready, _, _ = select.select([self._told], [], [], left)
             if not ready:
-                assert until is not None, "the writer did not open its journal in 20 s"
+                assert until is not None, f"the writer did not open its journal in {OPENED_S:g} s"
                 return
             line = self._told.readline()
             if not line:

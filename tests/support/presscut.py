@@ -7,6 +7,7 @@ Lines: `live`, `pressing AT`, `pressed AT`, `purged`. Cameras and hub are left o
 
 from __future__ import annotations
 
+import os
 import re
 import select
 import signal
@@ -288,8 +289,9 @@ class Life:
                 until = clock.now() + seconds
 
     def stop(self) -> None:
-        """Freeze it where it is."""
+        """Freeze it where it is: when this returns, no thread of it is on its way to the disk any more."""
         self.process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self.process.pid, os.WSTOPPED)
 
     def kill(self) -> None:
         """kill -9, then hear what was told before."""

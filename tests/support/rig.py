@@ -56,7 +56,9 @@ def command(*words: str) -> list[str]:
 
 def ended(words: Sequence[str]) -> subprocess.CompletedProcess[str]:
     """Run a command to its end, whatever its exit code."""
-    return subprocess.run(list(words), check=False, capture_output=True, text=True, timeout=60)
+    return subprocess.run(
+        list(words), check=False, capture_output=True, text=True, timeout=patient(60.0)
+    )
 
 
 class Process:
@@ -84,7 +86,7 @@ class Process:
     def kill(self) -> None:
         """As a power cut would; waits for its end. Also of a process that is stopped or gone."""
         self.child.kill()
-        self.child.wait(10)
+        self.child.wait(patient(10.0))
 
     def terminate(self, *, within_s: float = 15.0) -> int:
         """In good order; the exit code."""
@@ -164,7 +166,7 @@ class Box:
         """What the agent says of itself; None while it does not."""
         try:
             with socket.socket(socket.AF_UNIX) as line:
-                line.settimeout(5.0)
+                line.settimeout(patient(5.0))
                 line.connect(str(self.socket))
                 answer = b"".join(iter(lambda: line.recv(65536), b""))
             found = json.loads(answer)
@@ -244,14 +246,22 @@ class Box:
 def committed(journal: Path, scratch: Path) -> tuple[int, int]:
     """From the journal's files as they lie on the disk: the highest seq committed so far, and how many pictures.
 
-    The agent keeps its store to itself while it runs, so this reads a copy; a copy taken at a bad moment says (0, 0).
+    The agent keeps its store to itself while it runs, so this reads a copy; a copy taken at a bad moment says (0, 0). So is one
+    during which a file changed: an old database beside a new log would show what is gone.
     """
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
     try:
-        for path in journal.glob("journal.db*"):
-            if path.is_file() and not path.name.endswith("-shm"):
-                shutil.copy(path, scratch)
+        paths = [
+            path
+            for path in journal.glob("journal.db*")
+            if path.is_file() and not path.name.endswith("-shm")
+        ]
+        before = [_changed_at(path) for path in paths]
+        for path in paths:
+            shutil.copy(path, scratch)
+        if before != [_changed_at(path) for path in paths]:
+            return 0, 0
         with contextlib.closing(sqlite3.connect(scratch / "journal.db")) as store:
             (last,) = store.execute("SELECT last_seq FROM store").fetchone()
             (pictures,) = store.execute(
@@ -260,6 +270,11 @@ def committed(journal: Path, scratch: Path) -> tuple[int, int]:
     except (OSError, sqlite3.Error, TypeError):
         return 0, 0
     return int(last), int(pictures)
+
+
+def _changed_at(path: Path) -> tuple[int, int]:
+    about = path.stat()
+    return about.st_mtime_ns, about.st_size
 
 
 @contextlib.contextmanager

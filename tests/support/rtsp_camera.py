@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from tests.support import clips
+from tests.support.patience import patient
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -40,7 +41,7 @@ class RtspServer:
                 self._answers.put(line.strip())
 
     def wait_until_ready(self) -> None:
-        word, port = self._answers.get(timeout=20).split()
+        word, port = self._answers.get(timeout=patient(20.0)).split()
         assert word == "ready"
         self.port = int(port)
 
@@ -49,7 +50,7 @@ class RtspServer:
         assert self.process.stdin
         self.process.stdin.write(command + "\n")
         self.process.stdin.flush()
-        assert self._answers.get(timeout=10) == f"ok {command}"
+        assert self._answers.get(timeout=patient(10.0)) == f"ok {command}"
 
     def stop(self) -> None:
         """Go silent without closing anything, like a camera that hangs."""
@@ -99,7 +100,7 @@ def rtsp_server(
         yield server
     finally:
         process.kill()
-        process.wait(10)
+        process.wait(patient(10.0))
         for pipe in (process.stdin, process.stdout):
             assert pipe
             with contextlib.suppress(BrokenPipeError):

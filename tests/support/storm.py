@@ -69,6 +69,7 @@ from edge_agent.shutter import Shutter
 from tests.support.broker import iotcore, mosquitto
 from tests.support.chaos import Chaos, Fault, draw
 from tests.support.outbox import Outbox
+from tests.support.patience import patient
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -203,7 +204,9 @@ class Box:
             self.turn()
             if self.clock.now() - begun_at > limit_s:
                 return False
-            assert time.monotonic() - begun < REAL_S, f"time stands still: {self.uplink.status()}"
+            assert time.monotonic() - begun < patient(REAL_S), (
+                f"time stands still: {self.uplink.status()}"
+            )
         return True
 
     def turn(self) -> None:

@@ -334,7 +334,7 @@ def broker(
         yield port
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(50)
 
 
 def _shown(name: str) -> str:

@@ -34,10 +34,11 @@ from edge_agent.core.messages import (
 )
 from edge_agent.core.settings import Journal
 from edge_agent.spool import Spool, check
+from tests.support.patience import patient
 from tests.torture.things import CAMERAS, LIFE, pictures_in, thing
 
 START_S: Final = 10.0  # the agent starts within this, whatever lies there
-_PATIENCE_S: Final = 20.0
+_PATIENCE_S: Final = patient(20.0)
 # Tombstones come before the records of their batch: of a batch at the edge of what is settled they may be gone already.
 BATCH: Final = 60
 E = TypeVar("E")
@@ -148,6 +149,7 @@ class Desk:
 
     def __exit__(self, *_: object) -> None:
         self.spool.close()
+        self.spool._thread.join(_PATIENCE_S)  # a slow disk takes longer than the agent would wait
 
     def _post(self, event: Event) -> None:
         with self._came:

@@ -16,7 +16,7 @@ from typing import Final
 from edge_agent.clock import SystemClock
 from tests.support import powercut
 from tests.torture.book import Proof, Tally, verify
-from tests.torture.kill import life
+from tests.torture.kill import life, until_kept
 from tests.torture.writer import Task
 
 CUTS: Final = 10  # of one card
@@ -55,6 +55,8 @@ def _card(tally: Tally, cuts: int, seed: str, home: Path) -> None:
             child = life(task, proofs[-1])
             stack.callback(child.kill)
             child.listen(rng.choice([0.0, 0.2, 0.5, 0.9]) * rng.random(), clock)
+            if not tally.accepted and number == cuts:
+                until_kept(child, proofs[-1])
             child.stop()
             after = home / f"card-{number}"
             shutil.copyfile(image, after)  # what had reached the card when the light went out
