@@ -89,12 +89,13 @@ class StatusServer:
         self._stop.set()
         listener.shutdown(socket.SHUT_RDWR)  # wakes accept()
         self._thread.join(timeout=5)
-        listener.close()
         try:
-            if self._path.lstat().st_ino == self._inode:  # or a newer agent has taken the place
+            # Or a newer agent has taken the place. As long as ours is held, nobody else's has its number.
+            if self._path.lstat().st_ino == self._inode:
                 self._path.unlink()
         except OSError:
             pass  # gone already: all the better
+        listener.close()
 
     def _listen(self) -> socket.socket:
         folder = self._path.parent
