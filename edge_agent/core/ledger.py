@@ -144,7 +144,8 @@ class Ledger:
     def broker_has(self, seqs: Sequence[int], size: int, at: float) -> None:
         """A PUBACK came for these, *size* bytes in all; unless the hub was faster, its word is awaited from now on."""
         whole = compact(sorted(set(seqs)))
-        for first, last, times in self._by_times(whole) if self._resent else _once(whole):
+        again = self._resent or self._held.records
+        for first, last, times in self._by_times(whole) if again else _once(whole):
             run = _Run(first, last, at, size * (last - first + 1) / len(seqs), times)
             fresh = [run] if self._mark is None else _beyond(run, self._mark)
             if fresh and times:
@@ -155,9 +156,17 @@ class Ledger:
 
     def _by_times(self, ranges: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int, int]]:
         """Cut where they were sent again more or less often."""
-        for times, seqs in groupby(_seqs(ranges), key=self._times):
+        for times, seqs in groupby(_seqs(ranges), key=self._times_by_now):
             for first, last in compact(list(seqs)):
                 yield first, last, times
+
+    def _times_by_now(self, seq: int) -> int:
+        """As `_times`, and of what is with the broker already and is answered for once more."""
+        if seq in self._resent:
+            return self._times(seq)
+        place = self._place(seq)
+        known = place < len(self._runs) and self._runs[place].first <= seq
+        return self._runs[place].times if known else 0
 
     def _times(self, seq: int) -> int:
         """How often *seq* was sent again; from here on it is not on its way any more."""

@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from edge_agent.core.ledger import (
@@ -316,6 +316,15 @@ STEPS = st.lists(
 
 
 @given(STEPS)
+@example(
+    [  # answered for twice, after it was sent again
+        ("broker", {1}),
+        ("hub", (0, [], [(2, 0)])),
+        ("time", 30.0),
+        ("broker", {1}),
+        ("broker", {1}),
+    ]
+)
 def test_runs_of_seqs_are_the_same_as_an_entry_for_each(steps: list[tuple[str, Any]]) -> None:
     ledger, model = Ledger(), Model()
     at = 0.0
