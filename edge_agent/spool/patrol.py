@@ -35,7 +35,7 @@ from edge_agent.spool.schema import (
     Raw,
     key_of,
 )
-from edge_agent.spool.shelves import Names, Shelves, read_held
+from edge_agent.spool.shelves import OUT_OF_ORDER, Names, Shelves, read_held
 from edge_agent.spool.values import Mark
 
 _ROWS: Final = 200  # a step: a millisecond or two
@@ -72,6 +72,10 @@ class Sweep:
             rows = self._c.execute(FILES, (after, _ROWS)).fetchall()
             more = len(rows) == _ROWS
             for key, file in rows:
+                if (
+                    key <= after
+                ):  # then a file may seem a stranger's only because its record is not found
+                    raise DamagedError(OUT_OF_ORDER)
                 if isinstance(file, int) and 0 < file <= upto:
                     known[file >> 3] |= 1 << (file & 7)
                 after = key
@@ -131,7 +135,10 @@ class Patrol:
         ).fetchall()
         damaged = []
         for raw in rows:
-            self._after = key_of(raw[1], raw[0])
+            key = key_of(raw[1], raw[0])
+            if key <= self._after:
+                raise DamagedError(OUT_OF_ORDER)
+            self._after = key
             if raw[0] > self._upto:
                 self._after = key_of(raw[1], SEQ_MASK)  # on to the next shelf
                 break

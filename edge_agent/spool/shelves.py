@@ -10,7 +10,7 @@ import json
 import sqlite3
 import struct
 from bisect import bisect_right
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Final
@@ -32,6 +32,7 @@ from edge_agent.spool.schema import (
 from edge_agent.spool.values import Mark, checksum, checksum_of_names, picture_sum
 
 LOOK_EACH: Final = 100  # records read, between two looks at the clock
+OUT_OF_ORDER: Final = "records do not lie in order"
 
 _RANKS: Final = {int(rank): rank for rank in Rank if rank is not Rank.PICTURE}
 
@@ -101,17 +102,22 @@ class Shelves:
     def lots(
         self, shelves: Iterable[int], *, after: int, upto: int, limit: int, each: int
     ) -> Generator[list[Plain], None, None]:
-        """What lies on *shelves* in order of seq, some at a time, *each* of a shelf; at least *limit*, if there are so many."""
+        """What lies on *shelves* in order of seq, some at a time, *each* of a shelf; at least *limit*, if there are so many.
+
+        `DamagedError` if it turns out that they do not lie in order.
+        """
         walks = [
             self._c.execute(PLAIN_RANGE, (key_of(shelf, after), key_of(shelf, upto), limit))
             for shelf in shelves
         ]
         waiting: list[list[Plain]] = [[] for _ in walks]
+        last = [after] * len(walks)
         try:
             while True:
-                waiting = [
-                    rows or walk.fetchmany(each) for walk, rows in zip(walks, waiting, strict=True)
-                ]
+                for place, walk in enumerate(walks):
+                    if not waiting[place]:
+                        waiting[place] = walk.fetchmany(each)
+                        last[place] = end_of_rise(waiting[place], last[place])
                 ends = [rows[-1][0] for rows in waiting if rows]
                 if not ends:
                     return
@@ -162,6 +168,15 @@ class Shelves:
             (Mark(seq, self.names.boots.get(boot, ""), at, wall_s), room or 0)
             for seq, boot, at, wall_s, room in self._c.execute(TO_THIN, bounds)
         ]
+
+
+def end_of_rise(rows: Sequence[Plain | Raw], after: int) -> int:
+    """The last seq of *rows* of one shelf. `DamagedError` if they do not rise from *after* on: a search in that tree misses some."""
+    for row in rows:
+        if row[0] <= after:
+            raise DamagedError(OUT_OF_ORDER)
+        after = row[0]
+    return after
 
 
 def _seq(raw: Plain) -> int:

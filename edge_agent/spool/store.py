@@ -69,6 +69,7 @@ from edge_agent.spool.pictures import Place as FilePlace
 from edge_agent.spool.room import Limits, Need, Room
 from edge_agent.spool.schema import (
     APPLICATION,
+    DELETE,
     NEWEST_PICTURE,
     NTH,
     PAGE,
@@ -662,7 +663,7 @@ class Store:
             for _, file, room in self._c.execute(TO_DELETE, (*bounds, -1)):
                 if isinstance(file, int) and isinstance(room, int):
                     places.append(FilePlace(file, room))
-        gone = self._c.execute("DELETE FROM record WHERE key BETWEEN ? AND ?", bounds).rowcount
+        gone = self._c.execute(DELETE, bounds).rowcount
         if not gone:
             return 0
         self._count(shelf, -gone, -sum(place.room for place in places))

@@ -274,6 +274,37 @@ def flip_a_bit_of_the_head(folder: Path, rng: random.Random) -> None:
     path.write_bytes(content)
 
 
+def signposts(content: bytes | bytearray) -> list[int]:
+    """Where in a database the keys begin by which a search finds its way through a table, behind the page that each leads to.
+
+    https://sqlite.org/fileformat2.html#b_tree_pages: 5 = an interior page of a table.
+    """
+    found = []
+    for page in range(0, len(content), PAGE):
+        head = page + (100 if page == 0 else 0)
+        if content[head] == 5:
+            count = int.from_bytes(content[head + 3 : head + 5], "big")
+            for at in range(head + 12, min(head + 12 + 2 * count, page + PAGE - 1), 2):
+                cell = page + int.from_bytes(content[at : at + 2], "big")
+                if cell + 4 < page + PAGE:
+                    found.append(cell + 4)
+    return found
+
+
+def flip_a_bit_of_a_signpost(folder: Path, rng: random.Random) -> None:
+    """In the key of an interior page: a search then begins too early or too late, in records that are whole."""
+    path = folder / FILE
+    content = bytearray(path.read_bytes())
+    if found := signposts(content):
+        at = rng.choice(found)
+        while content[at] & 0x80 and rng.random() < 0.9:  # mostly in its lowest bits
+            at += 1
+        content[min(at, len(content) - 1)] ^= 1 << rng.randrange(7)
+        path.write_bytes(content)
+    else:
+        flip_bits_of_the_database(folder, rng)
+
+
 def _blank(path: Path, rng: random.Random, make: Callable[[int], bytes]) -> None:
     content = bytearray(path.read_bytes())
     at = rng.randrange(len(content)) // BLOCK * BLOCK
@@ -361,6 +392,7 @@ HURTS: Final[tuple[Hurt, ...]] = (
     flip_bits,
     flip_bits_of_the_database,
     flip_a_bit_of_the_head,
+    flip_a_bit_of_a_signpost,
     flip_a_bit_of_the_log,
     blocks_of_zeros,
     blocks_of_nonsense,
