@@ -121,10 +121,11 @@ NEWEST: Final = (
 DELETE: Final = "DELETE FROM record WHERE key BETWEEN ?1 AND ?2 AND +key >= ?1"
 TO_DELETE: Final = "SELECT key, file, room FROM record WHERE key BETWEEN ?1 AND ?2 AND +key >= ?1 ORDER BY key LIMIT ?3"
 NTH: Final = "SELECT key FROM record WHERE key BETWEEN ?1 AND ?2 AND +key >= ?1 ORDER BY key LIMIT 1 OFFSET ?3"
+_OF_PURGE: Final = f"SELECT key & {SEQ_MASK}, boot, at, wall_s, key >> {SHELF_BITS} FROM record"  # noqa: S608
 TO_PURGE: Final = (
-    f"SELECT key & {SEQ_MASK}, boot, at, wall_s, key >> {SHELF_BITS} FROM record"  # noqa: S608
-    f" WHERE key >= {PICTURES << SHELF_BITS} AND boot = ? AND at BETWEEN ? AND ? ORDER BY at, key"
+    f"{_OF_PURGE} WHERE key >= {PICTURES << SHELF_BITS} AND boot = ? AND at BETWEEN ? AND ?"
 )
+NEWEST_FIRST: Final = f"{_OF_PURGE} WHERE key > ? AND key <= ? ORDER BY key DESC"
 NEWEST_PICTURE: Final = (
     f"SELECT max(at) FROM record WHERE key >= {PICTURES << SHELF_BITS} AND boot = ?"  # noqa: S608
 )
@@ -147,6 +148,7 @@ QUERIES: Final[Mapping[str, tuple[str, Sequence[int]]]] = {
     "to delete": (TO_DELETE, (1, 2, 1)),
     "the last of a step": (NTH, (1, 2, 1)),
     "purge": (TO_PURGE, (1, 1, 2)),
+    "newest first": (NEWEST_FIRST, (0, 1)),
     "newest picture of a boot": (NEWEST_PICTURE, (1,)),
     "thin": (TO_THIN, (0, 1, 1)),
     "prune": (TO_PRUNE, (1,)),

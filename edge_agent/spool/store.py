@@ -70,6 +70,7 @@ from edge_agent.spool.room import Limits, Need, Room
 from edge_agent.spool.schema import (
     APPLICATION,
     DELETE,
+    NEWEST_FIRST,
     NEWEST_PICTURE,
     NTH,
     PAGE,
@@ -104,6 +105,9 @@ from edge_agent.spool.values import (
 SETTLE_RECORDS: Final = 2_000
 SETTLE_PICTURES: Final = 64
 THIN_RECORDS: Final = 256
+PURGE_MISSES: Final = (
+    20  # older pictures of a camera in a row: behind them are none that a purge means
+)
 VACUUM_PAGES: Final = 128
 VACUUM_ABOVE_PAGES: Final = 4_096  # 4 MB of free pages are kept for what comes next
 
@@ -115,6 +119,9 @@ _OWN: Final = frozenset({_REACHED, SALVAGE})
 
 _T = TypeVar("_T")
 _Span: TypeAlias = tuple[int, float, float]  # of one boot's pictures: its number, from, to
+_Meant: TypeAlias = tuple[
+    int, int, float, float, int
+]  # by a purge: seq, boot, at, wall time, shelf
 
 
 class Store:
@@ -714,7 +721,7 @@ class Store:
             mine = self._boot_ids.get(boot, math.inf)
             earlier = sorted(number for number in self._boots if number < mine)
             spans = self._reach(command, boot, until_at, earlier)
-            found = [row for span in spans for row in self._c.execute(TO_PURGE, span).fetchall()]
+            found = self._meant(spans, newest=mine)
             gap = Gap.of(Mark(seq, self._boots[of], at, wall_s) for seq, of, at, wall_s, _ in found)
             for row in dropped:
                 gap.add(mark_of(row))
@@ -770,6 +777,27 @@ class Store:
                 spans.append((number, reached[name], math.inf))
         self._keep_facts({_REACHED: json.dumps(reached).encode()})
         return sorted(spans)
+
+    def _meant(self, spans: Sequence[_Span], *, newest: float) -> list[_Meant]:
+        """The pictures of *spans*, oldest first. Those of boot *newest* are looked for on their shelves too: an index in which a bit
+        is flipped does not find them all, and a picture that a purge misses is shown when the switch is released."""
+        found: dict[tuple[int, int], _Meant] = {
+            (row[4], row[0]): row for span in spans for row in self._c.execute(TO_PURGE, span)
+        }
+        shelves = [shelf for shelf in self._held if shelf >= PICTURES]
+        for boot, since, until in [span for span in spans if span[0] == newest]:
+            for shelf in shelves:
+                bounds = key_of(shelf, 0), key_of(shelf, SEQ_MASK)
+                missed = 0
+                for row in self._c.execute(NEWEST_FIRST, bounds):
+                    if row[1] == boot and since <= row[2] <= until:
+                        found[shelf, row[0]] = row
+                        missed = 0
+                    elif row[1] != boot or row[2] < since:
+                        missed += 1  # they lie in order of time, but for what damage made of a row
+                    if missed > PURGE_MISSES:
+                        break
+        return sorted(found.values(), key=_when)
 
     def wipe(self) -> None:
         """Leave no bytes of deleted pictures where they are easily found: files that hold none any more, what lies aside."""
@@ -907,6 +935,10 @@ class Store:
         if self._patrol.done:
             self._patrol = None
         return self._patrol is not None
+
+
+def _when(row: _Meant) -> tuple[int, float, int]:
+    return row[1], row[2], row[0]
 
 
 def _others_facts(facts: Mapping[str, bytes]) -> dict[str, bytes]:
