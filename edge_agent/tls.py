@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 # X509_V_FLAG_NO_CHECK_TIME of OpenSSL's x509_vfy.h: all checks but that of dates. Python has no name for it.
 _NO_CHECK_TIME: Final = 0x20_0000
+_UNSPECIFIED: Final = 1  # X509_V_ERR_UNSPECIFIED
 _EXPIRED: Final = 10  # X509_V_ERR_CERT_HAS_EXPIRED
 _NOT_YET: Final = 9  # X509_V_ERR_CERT_NOT_YET_VALID
 
@@ -46,7 +47,14 @@ class _Socket(ssl.SSLSocket):
     def do_handshake(self, block: bool = False) -> None:  # noqa: FBT001, FBT002 - as the library has it
         super().do_handshake(block)
         if isinstance(self.context, Context):
-            self.context.shaken(self)
+            try:
+                self.context.shaken(self)
+            except OSError:
+                raise
+            except Exception as error:
+                # Whatever `cryptography` raises for what OpenSSL lets pass. The library closes the line for its own errors alone.
+                reason = f"it cannot be read: {error}"
+                raise _refused(_UNSPECIFIED, reason) from error
 
 
 class Context(ssl.SSLContext):
@@ -76,7 +84,10 @@ class Context(ssl.SSLContext):
             self.last = None
 
     def shaken(self, line: ssl.SSLSocket) -> None:
-        """Called after a handshake. SSLCertVerificationError if a date of the chain cannot be right."""
+        """Called after a handshake. SSLCertVerificationError if a date of the chain cannot be right.
+
+        Whatever else reading a certificate raises: the socket makes a refusal of it.
+        """
         self._dates = tuple(
             (found.not_valid_before_utc.timestamp(), found.not_valid_after_utc.timestamp())
             for found in map(x509.load_der_x509_certificate, _verified_chain(line))
@@ -84,7 +95,7 @@ class Context(ssl.SSLContext):
         if not self.doubtful:
             return  # OpenSSL has looked at the dates
         if any(end < self.passed_s for _, end in self._dates):
-            raise _dated(_EXPIRED, "certificate has expired")
+            raise _refused(_EXPIRED, "certificate has expired")
         self.vouch(self.wall_s)
 
     def vouch(self, wall_s: float) -> str:
@@ -141,11 +152,11 @@ def _verified_chain(line: ssl.SSLSocket) -> list[bytes]:
             for found in inner.get_verified_chain() or ()
         ]
     if not chain:
-        raise _dated(_NOT_YET, "no chain to look at")
+        raise _refused(_NOT_YET, "no chain to look at")
     return chain
 
 
-def _dated(code: int, message: str) -> ssl.SSLCertVerificationError:
+def _refused(code: int, message: str) -> ssl.SSLCertVerificationError:
     error = ssl.SSLCertVerificationError(1, f"certificate verify failed: {message}")
     error.verify_code, error.verify_message = code, message
     return error

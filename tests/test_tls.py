@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import socket
 import ssl
+import traceback
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from edge_agent.simulate import SimulatedClock
 from edge_agent.tls import Context, Pair, client_context
@@ -127,6 +130,41 @@ def test_nothing_of_ours_is_sent_to_a_hub_whose_dates_are_refused(tmp_path, root
         pytest.raises(ssl.SSLCertVerificationError),
     ):
         context.wrap_socket(line, server_hostname="localhost")
+
+
+def der(tag: int, content: bytes) -> bytes:
+    size = len(content)
+    length = bytes([size]) if size < 0x80 else b"\x82" + size.to_bytes(2, "big")
+    return bytes([tag]) + length + content
+
+
+def of_version_5(root: Authority) -> Pair:
+    """Signed by *root*; there is no such version: OpenSSL takes it, and `cryptography` raises an error of its own."""
+    good = root.pair("hub")
+    body = good.leaf.tbs_certificate_bytes
+    version_3 = bytes.fromhex("a003020102")
+    assert body.count(version_3) == 1
+    body = body.replace(version_3, bytes.fromhex("a003020104"))
+    signed = der(3, b"\0" + root.key.sign(body, ec.ECDSA(hashes.SHA256())))
+    algorithm = der(0x30, bytes.fromhex("06082a8648ce3d040302"))  # ecdsa-with-SHA256
+    text = ssl.DER_cert_to_PEM_cert(der(0x30, body + algorithm + signed))
+    return Pair(name="configured", certificate=text.encode(), key=good.key)
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_a_certificate_that_cannot_be_read_is_refused_and_its_line_is_closed(
+    tmp_path, root, trusted
+):
+    hub = of_version_5(root)
+    with pytest.raises(ssl.SSLCertVerificationError) as caught:
+        shake(tmp_path, root.pem, hub, clock(now_s(), trusted=trusted))
+    assert "cannot be read" in caught.value.verify_message
+    steps = traceback.walk_tb(caught.value.__traceback__)
+    held = [frame.f_locals.get("self") for frame, _ in steps]
+    lines = [line for line in held if isinstance(line, ssl.SSLSocket)]
+    # The error still holds the line: whoever closed it was not the collector.
+    assert lines
+    assert {line.fileno() for line in lines} == {-1}
 
 
 def test_once_the_clock_is_vouched_for_the_dates_are_made_up_for(tmp_path, root):

@@ -1,7 +1,8 @@
 """Does the journal keep what it is given: is it whole, is there room, does the card write, how long will it last.
 
 Promises: changes nothing that is the journal's; what is written for a measurement has no name and is gone with its descriptor, even if the
-power goes; the agent is not held up. A store that is too large to be read in time is told of as read in part.
+power goes; the agent is not held up. A store that is too large to be read in time is told of as read in part. What is certainly damaged is
+told at once; a file that may be a picture on its way to the card is watched for 2.3 s, and told if the doctor has the time for that.
 Not its job: mending (the agent does, when it starts), the whole check of a large store (`edge-agent journal check`).
 """
 
@@ -141,14 +142,17 @@ def _integrity(patient: Patient) -> list[Result]:
 
 
 def _checked(folder: str, patient: Patient) -> tuple[str, ...] | None:
-    """The whole check; None: it does not end in time, as on a slow card, and is left behind. UnreadableError."""
+    """The whole check, or at once what is certain of it; None: neither comes in time, as on a slow card. UnreadableError.
+
+    It is left behind as soon as it has told anything: that a file is no picture on its way takes seconds more.
+    """
     came: queue.SimpleQueue[tuple[str, ...] | Exception] = queue.SimpleQueue()
     # Made here, as it has to be gone even if the check is left behind: it holds a copy of the records.
     scratch = tempfile.mkdtemp(prefix="edge-agent-doctor-")
 
     def check() -> None:
         try:
-            came.put(check_beside(folder, scratch))
+            came.put(check_beside(folder, scratch, certain=came.put))
         except Exception as error:  # noqa: BLE001 - the top of a thread; raised where it is waited for
             came.put(error)
 

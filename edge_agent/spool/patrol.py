@@ -16,9 +16,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
-from edge_agent.spool.chain import Break, Check, read_state
+from edge_agent.spool.chain import Break, Check
 from edge_agent.spool.files import FILE, TROUBLE, DamagedError, as_text, connect, remove, why
 from edge_agent.spool.head import names_left, read_head, read_names, read_spare
+from edge_agent.spool.peek import chain_end
 from edge_agent.spool.pictures import FOLDER, Folder, read_picture
 from edge_agent.spool.schema import (
     APPLICATION,
@@ -258,9 +259,7 @@ def _trail_faults(c: sqlite3.Connection) -> Iterator[str]:
     rows = c.execute("SELECT place, entry, hash FROM audit ORDER BY place")
     breaks = [found for found in walk.entries(rows) if isinstance(found, Break)]
     with suppress(DamagedError):  # told above
-        head = read_head(c)
-        if head.trail:
-            epoch = names_left(c, "epoch").get(1, "")
-            breaks += walk.end(epoch, read_state(head.trail))
+        end = chain_end(read_head(c))
+        breaks += walk.end(names_left(c, "epoch").get(1, ""), end)
     for found in breaks:
         yield f"audit trail: {found.why}"

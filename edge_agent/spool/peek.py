@@ -193,9 +193,7 @@ class Peek:
         found = [values for _, values in self._rows("store")]
         head = Head.of(found[0][1:]) if len(found) == 1 else None
         if head is not None:
-            # Before the first record the store has said nothing of its chain: there is none.
-            begun = head.trail or head.last_seq
-            self.state = read_state(head.trail) if begun else State(pictures={})
+            self.state = chain_end(head)
             self.last_seq, self.held = head.last_seq, head.held
         else:
             self._fault("the store's one row is damaged")
@@ -337,6 +335,11 @@ class Peek:
             parts.append(more[4 : 4 + min(left, usable - 4)])
             left -= usable - 4
         return b"".join(parts)
+
+
+def chain_end(head: Head) -> State | None:
+    """What the store says of its chain's end; None if that cannot be read. Before its first record it says nothing: there is none."""
+    return read_state(head.trail) if head.trail or head.last_seq else State(pictures={})
 
 
 class _Walk:

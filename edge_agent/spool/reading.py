@@ -25,9 +25,8 @@ from edge_agent.spool.schema import APPLICATION
 
 # A checkpoint under the reader comes once in some hundred pictures; a whole trail is read in a second or a few.
 _TRIES: Final = 5
-# A picture's file that is given to another just while it is looked at can look wrong twice in a row on a busy box, by the same name:
-# so four looks. And a new picture's file is there before the commit that names it, and a worn card takes its time to sync:
-# so seconds between them, if such a file was found.
+# A new picture's file is there before the commit that names it, and a worn card takes its time to sync: so such a file is looked for
+# again after seconds. A record's file is given to another only after the commit that ends the record: two looks at once show that.
 _PAUSES_S: Final = (0.2, 0.6, 1.5)
 _pause: Final = threading.Event().wait
 
@@ -81,22 +80,43 @@ def _read(path: Path, take: Callable[[Entry], None]) -> tuple[Trail, bool]:
         return trail, peek.unchanged()
 
 
-def check_beside(folder: str, scratch: str | None = None) -> tuple[str, ...]:
+def check_beside(
+    folder: str,
+    scratch: str | None = None,
+    *,
+    certain: Callable[[tuple[str, ...]], object] = lambda _: None,
+) -> tuple[str, ...]:
     """Every fault of the journal in *folder*, as `check` finds them, while an agent may use it. `UnreadableError` if it cannot be read.
 
     SQLite would recover and change what is not its own, so it is given a copy of the records, of one moment; pictures are read
     where they lie. They change meanwhile: so what was found is looked for in further copies, and told if it is there each time.
     *scratch*: where the copies are put, usually the system's own place; it needs room for the records, not for the pictures.
+    *certain*: for who cannot wait; it is given what two looks showed, if they did, before the pauses for what may pass.
     """
     found = _check_copy(Path(folder), scratch)
+    if not all(map(_may_pass, found)):
+        found = _still(found, folder, scratch)
+    sure = tuple(fault for fault in found if not _may_pass(fault))
+    if sure:
+        certain(sure)
+    strays = tuple(fault for fault in found if _may_pass(fault))
     for pause_s in _PAUSES_S:
-        if not found:
+        if not strays:
             break
-        if any(fault.endswith(STRAY) for fault in found):
-            _pause(pause_s)
-        again = frozenset(_check_copy(Path(folder), scratch))
-        found = tuple(fault for fault in found if fault in again)
-    return found
+        _pause(pause_s)
+        strays = _still(strays, folder, scratch)
+    return *sure, *strays
+
+
+def _may_pass(fault: str) -> bool:
+    """Whether it may be no more than a picture on its way to the card."""
+    return fault.endswith(STRAY)
+
+
+def _still(found: tuple[str, ...], folder: str, scratch: str | None) -> tuple[str, ...]:
+    """Those of *found* that a new look shows, too."""
+    again = frozenset(_check_copy(Path(folder), scratch))
+    return tuple(fault for fault in found if fault in again)
 
 
 def _check_copy(folder: Path, scratch: str | None) -> tuple[str, ...]:

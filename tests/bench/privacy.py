@@ -698,13 +698,18 @@ class Rig:
         self._go.set()
 
     def _left(self, since: float, before: float = math.inf) -> tuple[set[Shown], float]:
-        """Pictures of the window of which there still is anything once the journal had 3 s to see to it, and when it was looked."""
+        """Pictures of the window of which there still is anything once the journal had 3 s to see to it, and when it was looked.
+
+        AssertionError if the journal gives no moment to look at it.
+        """
         patient_until = time.monotonic() + SEE_TO_S
         while True:
             found = self.pictures(since, before)
             now = time.monotonic()
             if found is not None and (not found or now > patient_until):
                 return found, now
+            unseen = "nothing is known of what is left: the journal's files never stood still, or cannot be read"
+            assert found is not None or now < patient_until + PATIENCE_S, unseen
             time.sleep(0.05)
 
 
