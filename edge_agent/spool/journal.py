@@ -92,7 +92,7 @@ if TYPE_CHECKING:
 
 RING_BYTES: Final = 16_000_000  # in memory, while there is no disk
 RETRY_S: Final = 30.0
-HOLD_S: Final = 2.0  # between two tries of a disk that has no room for records
+HOLD_S: Final = 2.0  # between two tries of a disk that has no room for records; and for the purge of a press to come
 READ_S: Final = (
     0.025  # a fetch is cut short after this, so that an alarm never waits long for a reader
 )
@@ -156,6 +156,7 @@ class Spool:
         self._opened = threading.Event()
         self._facts_lock = threading.Lock()
         self._facts: dict[str, bytes] = {}  # the newest value of each
+        self._answered = 0  # of the presses: those before the newest purge; its caller's
         # From here on: the writer thread's own.
         self._store: Store | None = None
         self._owed: list[Range] = []  # settled, not yet deleted
@@ -163,7 +164,11 @@ class Spool:
         # Pictures that a press overtook, for the tombstone of its purge.
         self._void: deque[Row] = deque(maxlen=QUEUE_RECORDS)
         self._unkept: set[str] = set()  # facts that were told to be in memory alone
-        self._begun: list[Owed] = []  # purges that had their turn, and are owed all the same
+        self._begun: list[Owed] = []  # purges that memory has done, and the disk owes
+        # Purges that the disk has done while it came back, with its epoch: told when it is back, however often that fails before.
+        self._redeemed: dict[Owed, tuple[str, Purged]] = {}
+        self._joined = False  # the disk that is coming back has all of the trail in memory
+        self._put_off = False  # going back to the disk waits a moment for the purge of a press
         self._said = JournalTrouble(key=None, detail="", parked="")
         self._damage = ""  # a store was damaged in this run
         self._harm: str | None = None  # why the store that is being opened is to be replaced
@@ -236,8 +241,10 @@ class Spool:
 
     def purge(self, purge: Purge) -> None:
         """Destroy these pictures and all that wait to be written, before anything else; answered by `Purged`."""
+        answered = self._presses()  # asked first: it means all that was taken before any of these
         owed = Owed(purge, self._clock.boot, self._clock.now())
         self._notes.owe(owed)
+        self._answered = answered
         self._queue.purge(owed)
 
     def correct(self, command: CorrectTimes) -> None:
@@ -883,12 +890,19 @@ class Spool:
 
     def _mend(self) -> None:
         """Back from memory to the disk, if it can be written again."""
+        press = self._presses()
+        self._put_off = press > self._answered and not self._put_off
+        if self._put_off:
+            # What goes is not said yet: the core is busy. Once, as no purge follows a press that a wire's noise makes.
+            self._retry_at = self._clock.now() + HOLD_S
+            return
         self._retry_at = self._clock.now() + RETRY_S
         disk: Store | None = None
         damage, self._met = self._met, None
+        self._joined = False
         try:
             disk = self._open_disk(damage)
-            purged, facts = self._move_to(disk)
+            facts = self._move_to(disk, press)
         except (DamagedError, *TROUBLE) as error:
             self._drop_rest()  # what is in memory takes over nothing from the disk
             if disk is not None:
@@ -896,45 +910,88 @@ class Spool:
                 self._met = why(error) if is_damage(error) else None
                 if not isinstance(error, BrimfulError):
                     self._ballast.give_way(error)  # for the next try
-                # What it has taken over already lies before what is to come.
-                self._open.follow(disk.past())
+                if self._joined:  # what it has taken over already lies before what is to come
+                    self._open.follow(disk.past())
             self._say(FindingKey.JOURNAL_BROKEN, self._broken(error))
             return
         self._open.close()
         self._store = disk
         self._owed = []
-        self._begun = [owed for owed in self._begun if owed in self._unreached]
+        self._begun.clear()
         self._retry_at = math.inf
         self._say(None, "")
         self._report(force=True)  # first the epoch, then seqs of it
-        for event in purged:
-            self._post(event)
+        for epoch, purged in self._redeemed.values():
+            # Of a store that has been replaced since, the seqs mean nothing; that an earlier boot lost its end does.
+            self._post(purged if epoch == disk.epoch else replace(purged, seqs=()))
+        self._redeemed.clear()
         for answer in self._remembered(facts):
             self._post(answer)
 
-    def _move_to(self, disk: Store) -> tuple[list[Purged], dict[str, bytes]]:
-        """Bring the disk what it was owed: the audit trail, purges, facts, then records. What is to be told of that."""
-        every = self._load_owed()
-        self._purge_memory(every)
-        disk.adopt_from(self._open)
-        purged: list[Purged] = []
-        for owed in every:
-            purged.append(self._destroy(disk, owed, ()))
-            if self._purge_parked(owed):
-                self._notes.done(owed)
+    def _move_to(self, disk: Store, press: int) -> dict[str, bytes]:
+        """Bring the disk what it was owed: the audit trail, purges, facts, then records. Which facts are to be told of.
+
+        *press*: how often the switch had been pressed before the disk was opened.
+        """
+        self._join(disk)
+        self._redeem(disk)
         with self._facts_lock:
             facts = dict(self._facts)
         disk.write((), facts=facts)
-        self._open.pour_into(disk, records=BATCH_RECORDS, size=BATCH_BYTES)
+        self._pour(disk, press)
         told = self._unkept - self._queue.behind()  # the others are, when it is their turn
-        return purged, {key: value for key, value in facts.items() if key in told}
+        return {key: value for key, value in facts.items() if key in told}
 
-    def _purge_memory(self, every: Sequence[Owed]) -> None:
-        """Purges that came while the disk was being opened have not had their turn: what they mean is not brought over before it."""
-        for owed in every:
-            if owed not in self._begun:
-                self._post(self._open.purge(owed.command, owed.boot, (), until_at=owed.until_at))
-                self._begun.append(owed)
+    def _join(self, disk: Store) -> None:
+        disk.adopt_from(self._open)
+        self._joined = True
+
+    def _pour(self, disk: Store, press: int) -> None:
+        """The records, lot by lot: this takes long, and nobody looks at the queue meanwhile. So purges have a turn before each lot.
+
+        A press is seen sooner than its purge comes. Until then no picture is written: which of them it means, the purge alone says.
+        """
+        void: list[Row] = []
+
+        def look() -> None:
+            nonlocal press
+            self._void.extend(void)
+            void.clear()
+            answered = self._answered  # looked at first: that purge is noted by now
+            self._redeem(disk)
+            press = max(press, answered)
+
+        def overtaken(row: Row) -> bool:
+            gone = row.rank is Rank.PICTURE and press < self._presses()
+            if gone:
+                void.append(without_picture(row))
+            return gone
+
+        self._open.pour_into(
+            disk, records=BATCH_RECORDS, size=BATCH_BYTES, look=look, void=overtaken
+        )
+        self._void.extend(void)
+
+    def _redeem(self, disk: Store) -> None:
+        """Do what is owed, of which some may have come just now: on the disk, where the lot before may lie, then in memory.
+
+        In memory too unless it had its turn there: else what it means would come to the disk behind it. There all pictures are of
+        this boot, and no purge of another boot means them.
+        """
+        for owed in self._load_owed():
+            if owed in self._unreached and self._redeemed.get(owed, ("",))[0] == disk.epoch:
+                continue  # done here, not in all that is parked: that is tried again when the disk is back
+            self._redeemed[owed] = (disk.epoch, self._destroy(disk, owed, ()))
+            told: Purged | None = None
+            if owed.boot == self._clock.boot and owed not in self._begun:
+                self._open.follow(disk.past())
+                self._joined = False
+                told = self._open.purge(owed.command, owed.boot, (), until_at=owed.until_at)
+            if self._purge_parked(owed):
+                self._notes.done(owed)
+            if told is not None:
+                self._post(told)
+                self._join(disk)
 
     def _say_full(self) -> None:
         store = self._open

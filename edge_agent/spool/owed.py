@@ -42,6 +42,7 @@ class Notes:
         self._owed: list[Owed] = []
         self._folder = folder
         self._runtime = runtime
+        self._every: Owed | None = None
 
     @property
     def owing(self) -> bool:
@@ -55,9 +56,10 @@ class Notes:
             self._note()
 
     def keep(self) -> None:
-        """Note beside the store what it refused, if the disk takes that. Writer thread."""
+        """Note beside the store what it still refuses, if the disk takes that; nothing if nothing is owed. Writer thread."""
         with self._lock, suppress(OSError):
-            whole.write(self._folder / NOTE, _dump(self._owed))
+            if self._owed:
+                whole.write(self._folder / NOTE, _dump(self._owed))
 
     def done(self, owed: Owed) -> None:
         """The disk has done it. Writer thread."""
@@ -76,7 +78,6 @@ class Notes:
 
     def load(self, *, boot: str, at: float) -> tuple[Owed, ...]:
         """Everything owed, by this run or one before it. Writer thread; *boot* and *at*: now."""
-        every = Owed(Purge(since_at=-math.inf, reason="privacy", earlier_s=math.inf), boot, at)
         with self._lock:
             for folder in (self._folder, self._runtime):
                 with suppress(OSError):  # no note; or the disk's own trouble, told by the store
@@ -84,9 +85,16 @@ class Notes:
                     try:
                         found = list(_read(raw))
                     except ValueError:
-                        found = [every]
+                        found = [self._whatever(boot, at)]
                     self._owed += [owed for owed in found if owed not in self._owed]
             return tuple(self._owed)
+
+    def _whatever(self, boot: str, at: float) -> Owed:
+        """What a note means that nobody can read: every picture until it was first met, and none that came since then."""
+        if self._every is None:
+            command = Purge(since_at=-math.inf, reason="privacy", earlier_s=math.inf)
+            self._every = Owed(command, boot, at)
+        return self._every
 
     def _note(self) -> None:
         """In the runtime folder; not synced, as only the process may end while this lies there."""

@@ -849,12 +849,23 @@ class Store:
 
         self._transact(body)
 
-    def pour_into(self, other: Store, *, records: int, size: int) -> None:
+    def pour_into(
+        self,
+        other: Store,
+        *,
+        records: int,
+        size: int,
+        look: Callable[[], None] | None = None,
+        void: Callable[[Row], bool] | None = None,
+    ) -> None:
         """Move everything into *other*, where it gets a new seq, in batches of *records* or about *size* bytes.
 
+        *look* is called before each batch is read, and may write to both. *void*: as `write` takes it; those go from here too.
         An error leaves each record in at least one of the two; `BrimfulError` if the disk under *other* has no room for all.
         """
         while self._held:
+            if look is not None:
+                look()
             upto, taken = 0, 0
             rows: list[Row] = []
             seqs: list[int] = []
@@ -872,7 +883,7 @@ class Store:
             if not upto:
                 return
             refused: list[Row] = []
-            other.write(rows, moved=True, refused=refused)
+            other.write(rows, moved=True, void=void, refused=refused)
             if refused:
                 first = next(seq for seq, row in zip(seqs, rows, strict=True) if row is refused[0])
                 self.write((), settled=((0, first - 1),))

@@ -178,7 +178,7 @@ def test_what_the_store_keeps_back_itself_does_not_make_the_ballast_give_way(
     """Nothing says that the disk is full when what was in memory is refused for want of room beside it."""
     pour_into, refused = Store.pour_into, threading.Event()
 
-    def refuse(self: Store, other: Store, **bounds: int) -> None:
+    def refuse(self: Store, other: Store, **bounds) -> None:
         if not refused.is_set():
             refused.set()
             raise BrimfulError(errno.ENOSPC, os.strerror(errno.ENOSPC))
