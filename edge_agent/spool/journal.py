@@ -93,6 +93,7 @@ if TYPE_CHECKING:
 RING_BYTES: Final = 16_000_000  # in memory, while there is no disk
 RETRY_S: Final = 30.0
 HOLD_S: Final = 2.0  # between two tries of a disk that has no room for records; and for the purge of a press to come
+PUT_OFFS: Final = 5  # times that: a core that has said nothing by then is not only busy
 READ_S: Final = (
     0.025  # a fetch is cut short after this, so that an alarm never waits long for a reader
 )
@@ -114,6 +115,10 @@ LOOK_PAUSE_S: Final = 0.05
 TIDY_PAUSE_S: Final = 1.0
 
 _T = TypeVar("_T")
+
+
+class _PressedError(Exception):
+    """The switch was pressed while the journal goes back to its disk."""
 
 
 class Spool:
@@ -167,8 +172,10 @@ class Spool:
         self._begun: list[Owed] = []  # purges that memory has done, and the disk owes
         # Purges that the disk has done while it came back, with its epoch: told when it is back, however often that fails before.
         self._redeemed: dict[Owed, tuple[str, Purged]] = {}
-        self._joined = False  # the disk that is coming back has all of the trail in memory
-        self._put_off = False  # going back to the disk waits a moment for the purge of a press
+        self._done_now: set[Owed] = set()  # of these, by the disk that is coming back
+        self._joined = False  # that disk has all of the trail in memory
+        self._put_off = 0  # how often in a row going back was put off for the purge of a press
+        self._waited_for = 0  # how many presses there were when that was too often
         self._said = JournalTrouble(key=None, detail="", parked="")
         self._damage = ""  # a store was damaged in this run
         self._harm: str | None = None  # why the store that is being opened is to be replaced
@@ -890,29 +897,19 @@ class Spool:
 
     def _mend(self) -> None:
         """Back from memory to the disk, if it can be written again."""
-        press = self._presses()
-        self._put_off = press > self._answered and not self._put_off
-        if self._put_off:
-            # What goes is not said yet: the core is busy. Once, as no purge follows a press that a wire's noise makes.
-            self._retry_at = self._clock.now() + HOLD_S
+        if self._awaits_purge():
+            self._wait_for_purge()
             return
         self._retry_at = self._clock.now() + RETRY_S
         disk: Store | None = None
         damage, self._met = self._met, None
         self._joined = False
+        self._done_now.clear()
         try:
             disk = self._open_disk(damage)
-            facts = self._move_to(disk, press)
-        except (DamagedError, *TROUBLE) as error:
-            self._drop_rest()  # what is in memory takes over nothing from the disk
-            if disk is not None:
-                disk.close()
-                self._met = why(error) if is_damage(error) else None
-                if not isinstance(error, BrimfulError):
-                    self._ballast.give_way(error)  # for the next try
-                if self._joined:  # what it has taken over already lies before what is to come
-                    self._open.follow(disk.past())
-            self._say(FindingKey.JOURNAL_BROKEN, self._broken(error))
+            facts = self._move_to(disk)
+        except (_PressedError, DamagedError, *TROUBLE) as error:
+            self._go_back(disk, error)
             return
         self._open.close()
         self._store = disk
@@ -928,17 +925,43 @@ class Spool:
         for answer in self._remembered(facts):
             self._post(answer)
 
-    def _move_to(self, disk: Store, press: int) -> dict[str, bytes]:
+    def _go_back(self, disk: Store | None, error: Exception) -> None:
+        """Stay in memory: *disk* was not to be had, or not yet."""
+        self._drop_rest()  # what is in memory takes over nothing from the disk
+        if disk is not None:
+            disk.close()
+            self._met = why(error) if is_damage(error) else None
+            if not isinstance(error, BrimfulError):
+                self._ballast.give_way(error)  # for the next try
+            if self._joined:  # what it has taken over already lies before what is to come
+                self._open.follow(disk.past())
+        if isinstance(error, _PressedError):
+            self._wait_for_purge()
+        else:
+            self._say(FindingKey.JOURNAL_BROKEN, self._broken(error))
+
+    def _awaits_purge(self) -> bool:
+        """Whether the switch was pressed and what that press means is not said yet: the core may be busy."""
+        return self._presses() > max(self._answered, self._waited_for)
+
+    def _wait_for_purge(self) -> None:
+        """Going back to the disk is put off for a moment, but not for ever: no purge follows what a wire's noise presses."""
+        self._put_off += 1
+        if self._put_off >= PUT_OFFS:
+            self._put_off, self._waited_for = 0, self._presses()
+        self._retry_at = self._clock.now() + HOLD_S
+
+    def _move_to(self, disk: Store) -> dict[str, bytes]:
         """Bring the disk what it was owed: the audit trail, purges, facts, then records. Which facts are to be told of.
 
-        *press*: how often the switch had been pressed before the disk was opened.
+        `_PressedError`: the purge of a press is to come first.
         """
         self._join(disk)
         self._redeem(disk)
         with self._facts_lock:
             facts = dict(self._facts)
         disk.write((), facts=facts)
-        self._pour(disk, press)
+        self._pour(disk)
         told = self._unkept - self._queue.behind()  # the others are, when it is their turn
         return {key: value for key, value in facts.items() if key in told}
 
@@ -946,31 +969,16 @@ class Spool:
         disk.adopt_from(self._open)
         self._joined = True
 
-    def _pour(self, disk: Store, press: int) -> None:
-        """The records, lot by lot: this takes long, and nobody looks at the queue meanwhile. So purges have a turn before each lot.
-
-        A press is seen sooner than its purge comes. Until then no picture is written: which of them it means, the purge alone says.
-        """
-        void: list[Row] = []
+    def _pour(self, disk: Store) -> None:
+        """The records, lot by lot: this takes long, and nobody looks at the queue meanwhile. So purges have a turn before each lot."""
 
         def look() -> None:
-            nonlocal press
-            self._void.extend(void)
-            void.clear()
-            answered = self._answered  # looked at first: that purge is noted by now
+            if self._awaits_purge():  # seen sooner than its purge comes
+                raise _PressedError
             self._redeem(disk)
-            press = max(press, answered)
 
-        def overtaken(row: Row) -> bool:
-            gone = row.rank is Rank.PICTURE and press < self._presses()
-            if gone:
-                void.append(without_picture(row))
-            return gone
-
-        self._open.pour_into(
-            disk, records=BATCH_RECORDS, size=BATCH_BYTES, look=look, void=overtaken
-        )
-        self._void.extend(void)
+        self._open.pour_into(disk, records=BATCH_RECORDS, size=BATCH_BYTES, look=look)
+        self._redeem(disk)  # for the last lot
 
     def _redeem(self, disk: Store) -> None:
         """Do what is owed, of which some may have come just now: on the disk, where the lot before may lie, then in memory.
@@ -979,9 +987,14 @@ class Spool:
         this boot, and no purge of another boot means them.
         """
         for owed in self._load_owed():
-            if owed in self._unreached and self._redeemed.get(owed, ("",))[0] == disk.epoch:
-                continue  # done here, not in all that is parked: that is tried again when the disk is back
-            self._redeemed[owed] = (disk.epoch, self._destroy(disk, owed, ()))
+            done = self._redeemed.get(owed, ("",))[0] == disk.epoch
+            if owed in self._done_now or (done and owed in self._unreached):
+                continue  # its note stays, or some of what is parked has it still: tried again when the disk is back
+            self._redeemed[owed] = (
+                disk.epoch,
+                self._joint(owed, disk, self._destroy(disk, owed, ())),
+            )
+            self._done_now.add(owed)
             told: Purged | None = None
             if owed.boot == self._clock.boot and owed not in self._begun:
                 self._open.follow(disk.past())
@@ -992,6 +1005,16 @@ class Spool:
             if told is not None:
                 self._post(told)
                 self._join(disk)
+
+    def _joint(self, owed: Owed, disk: Store, purged: Purged) -> Purged:
+        """*purged*, and what this store had destroyed for it at a try before."""
+        epoch, before = self._redeemed.get(owed, ("", purged))
+        return replace(
+            purged,
+            seqs=tuple(sorted({*purged.seqs, *(before.seqs if epoch == disk.epoch else ())})),
+            cameras=tuple(sorted({*purged.cameras, *before.cameras})),
+            earlier_boot=purged.earlier_boot or before.earlier_boot,
+        )
 
     def _say_full(self) -> None:
         store = self._open

@@ -856,11 +856,10 @@ class Store:
         records: int,
         size: int,
         look: Callable[[], None] | None = None,
-        void: Callable[[Row], bool] | None = None,
     ) -> None:
         """Move everything into *other*, where it gets a new seq, in batches of *records* or about *size* bytes.
 
-        *look* is called before each batch is read, and may write to both. *void*: as `write` takes it; those go from here too.
+        *look* is called before each batch is read, and may write to both; what it raises ends this there.
         An error leaves each record in at least one of the two; `BrimfulError` if the disk under *other* has no room for all.
         """
         while self._held:
@@ -883,7 +882,7 @@ class Store:
             if not upto:
                 return
             refused: list[Row] = []
-            other.write(rows, moved=True, void=void, refused=refused)
+            other.write(rows, moved=True, refused=refused)
             if refused:
                 first = next(seq for seq, row in zip(seqs, rows, strict=True) if row is refused[0])
                 self.write((), settled=((0, first - 1),))
