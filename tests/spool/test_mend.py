@@ -6,7 +6,8 @@ import json
 import os
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -318,6 +319,20 @@ def test_a_move_that_fails_anywhere_is_taken_up_with_nothing_lost_and_nothing_le
     assert check(str(folder)) == ()
 
 
+@contextmanager
+def pressed_without_disk(folder: Path) -> Iterator[TellingDesk]:
+    """A boot that begins with the switch pressed and its disk away; the boot before it left a picture."""
+    with Desk(folder, clock=HandClock("boot-0")) as desk:
+        picture(desk, 990.0)
+        desk.alarm()
+    disk = Disk()
+    disk.broken = True
+    with TellingDesk(folder, clock=StillClock("boot-1"), disk=disk) as telling:
+        telling.spool.purge(Purge(since_at=SINCE, reason="privacy", earlier_s=60.0))
+        telling.wait(Purged)
+        yield telling
+
+
 def test_that_an_earlier_boot_lost_its_end_is_told_once_however_often_the_disk_fails(
     tmp_path: Path,
 ):
@@ -325,14 +340,7 @@ def test_that_an_earlier_boot_lost_its_end_is_told_once_however_often_the_disk_f
     for nth in itertools.count(1):
         folder = tmp_path / f"{nth}" / "journal"
         folder.parent.mkdir()
-        with Desk(folder, clock=HandClock("boot-0")) as desk:
-            picture(desk, 990.0)
-            desk.alarm()
-        disk = Disk()
-        disk.broken = True
-        with TellingDesk(folder, clock=StillClock("boot-1"), disk=disk) as desk:
-            desk.spool.purge(Purge(since_at=SINCE, reason="privacy", earlier_s=60.0))
-            desk.wait(Purged)
+        with pressed_without_disk(folder) as desk:
             picture(desk, 1_001.0)
             desk.alarm()
             failed = fail_mend(desk, nth)
@@ -361,14 +369,7 @@ def test_that_an_earlier_boot_lost_its_end_is_told_once_however_often_the_disk_f
 
 
 def test_a_purge_of_a_store_that_was_replaced_since_names_none_of_its_numbers(folder: Path):
-    with Desk(folder, clock=HandClock("boot-0")) as desk:
-        picture(desk, 990.0)
-        desk.alarm()
-    disk = Disk()
-    disk.broken = True
-    with TellingDesk(folder, clock=StillClock("boot-1"), disk=disk) as desk:
-        desk.spool.purge(Purge(since_at=SINCE, reason="privacy", earlier_s=60.0))
-        desk.wait(Purged)
+    with pressed_without_disk(folder) as desk:
         assert fail_mend(desk, 4), "after the purge on the disk"
         desk.disk.broken = True
         for path in folder.iterdir():  # another card is put in
