@@ -164,9 +164,7 @@ class Ledger:
         """As `_times`, and of what is with the broker already and is answered for once more."""
         if seq in self._resent:
             return self._times(seq)
-        place = self._place(seq)
-        known = place < len(self._runs) and self._runs[place].first <= seq
-        return self._runs[place].times if known else 0
+        return self._runs[self._place(seq)].times if seq in self else 0
 
     def _times(self, seq: int) -> int:
         """How often *seq* was sent again; from here on it is not on its way any more."""

@@ -14,7 +14,6 @@ from edge_agent.spool.store import Store
 from edge_agent.spool.values import Row, Stamp, end_of_cover, merged
 from tests.support.desk import declared
 
-CAMERAS = ("alley", "gate")
 STAMP = Stamp(boot="b", at=1.0, wall_s=1.0, trusted=True)
 KINDS: tuple[tuple[Rank, str | None], ...] = (
     (Rank.AUDIT, None),

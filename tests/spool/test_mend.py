@@ -80,6 +80,14 @@ def lose_disk(desk: Desk) -> None:
     assert not desk.last(Committed).durable
 
 
+def fill_memory(desk: Desk) -> None:
+    """The disk is lost, and pictures are taken."""
+    lose_disk(desk)
+    for time in (*OLD, *YOUNG):
+        picture(desk, time)
+    desk.alarm()
+
+
 def mend(desk: Desk, *, put_off: Callable[[], None] = lambda: None) -> None:
     """It works again, and the journal finds out. *put_off*: what happens while that is put off."""
     since = len(desk.events)
@@ -148,10 +156,7 @@ def pressed_at(box: Path, at: int, busy: int) -> bool:
     with TellingDesk(folder, clock=StillClock()) as desk:
         picture(desk, ON_CARD)
         desk.alarm()
-        lose_disk(desk)
-        for time in (*OLD, *YOUNG):
-            picture(desk, time)
-        desk.alarm()
+        fill_memory(desk)
         begin = len(desk.events)
 
         def copy() -> None:
@@ -220,10 +225,7 @@ def test_a_press_just_before_the_move_has_its_purge_first_but_is_not_waited_for_
     """*said*: the core is busy, and then it says what goes; or it never does, as that was a wire's noise."""
     there: list[set[float]] = []
     with Desk(folder, clock=StillClock()) as desk:
-        lose_disk(desk)
-        for time in (*OLD, *YOUNG):
-            picture(desk, time)
-        desk.alarm()
+        fill_memory(desk)
         desk.disk.before = lambda: there.append(seen(raw_of(folder), *YOUNG))
         desk.presses += 1
         desk.disk.broken = False
@@ -250,10 +252,7 @@ def test_a_press_just_before_the_move_has_its_purge_first_but_is_not_waited_for_
 def test_what_no_purge_follows_costs_the_move_a_moment_and_no_picture(folder: Path, at: int):
     """The edge of a release, a bounce or a wire's noise counts as a press, too."""
     with Desk(folder, clock=StillClock()) as desk:
-        lose_disk(desk)
-        for time in (*OLD, *YOUNG):
-            picture(desk, time)
-        desk.alarm()
+        fill_memory(desk)
         count = 0
 
         def before() -> None:
@@ -291,10 +290,7 @@ def test_a_move_that_fails_anywhere_is_taken_up_with_nothing_lost_and_nothing_le
     with TellingDesk(folder, clock=StillClock()) as desk:
         picture(desk, ON_CARD)
         desk.alarm()
-        lose_disk(desk)
-        for time in (*OLD, *YOUNG):
-            picture(desk, time)
-        desk.alarm()
+        fill_memory(desk)
 
         def press() -> None:
             desk.presses += 1
@@ -385,10 +381,7 @@ def test_two_presses_during_one_move_each_have_their_turn(folder: Path):
         none = Purge(since_at=999.0, reason="privacy")
         desk.spool.purge(none)
         desk.wait(Purged)
-        lose_disk(desk)
-        for time in (*OLD, *YOUNG):
-            picture(desk, time)
-        desk.alarm()
+        fill_memory(desk)
         since = len(desk.events)
         desk.spool.purge(none)  # its entry in the trail comes before all that the disk writes next
         desk.wait(Purged, since=since)
@@ -495,10 +488,7 @@ def test_what_a_parked_store_refuses_is_not_done_anew_with_every_lot(
         raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
 
     with TellingDesk(folder, identity=here, clock=StillClock()) as desk:
-        lose_disk(desk)
-        for time in (*OLD, *YOUNG):
-            picture(desk, time)
-        desk.alarm()
+        fill_memory(desk)
         desk.spool.purge(PRESS)
         desk.wait(Purged)
         with monkeypatch.context() as disk:
